@@ -223,6 +223,7 @@ class ProblemKind(StrEnum):
     TOO_LONG = "too_long"
     UNREADABLE = "unreadable"
     INVALID_REQUEST = "invalid_request"
+    GROUP_NOT_WHOLE = "group_not_whole"
     SIGNAL_FAILED = "signal_failed"
 
 

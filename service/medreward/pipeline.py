@@ -22,7 +22,7 @@ from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
 from medreward.offload import BYTES_PER_SAMPLE, SMALL, Offloader
 from medreward.parsing.sample import ParsedMemory, ParsedSample, SampleParser
-from medreward.recipes.recipe import RUBRIC, Recipe
+from medreward.recipes.recipe import Recipe
 from medreward.rewards.further import FurtherSignals, plan_further
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
@@ -34,6 +34,10 @@ T = TypeVar("T")
 
 CHARACTERS_PER_CRITERION = BYTES_PER_SAMPLE // 4
 """Characters that are as much work as the verdict on one criterion, beside its text."""
+CHARACTERS_PER_PAIR = BYTES_PER_SAMPLE // 4
+"""Characters that are as much work as a pair of a group, which asks twice and belongs to two samples."""
+MOST_RIVALS = 64
+"""More pairs a sample are long work in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,8 @@ async def score(
         context, caller, parsing, size
     )
     asked: Iterable[Iterable[Inquiry]] = (chain(*inquiries[parsed]) for parsed in parsed_samples)
-    if further is not None and further.rubrics:
-        asked = map(chain, asked, further.inquiries)
+    if further is not None and recipe.judged:
+        asked = further.inquiries(asked)
     await _check_time(context, judgements, asked, caller)
     await _resolve(context, judgements, vectors, caller)
     if further is not None:
@@ -129,6 +133,9 @@ def _characters(sample: Sample, recipe: Recipe) -> int:
     read = len(sample.response) + sum(map(len, sample.references))
     if recipe.signals.rubric is not None:
         read += characters_of(sample) + CHARACTERS_PER_CRITERION * len(sample.criteria or ())
+    if recipe.signals.group_rank is not None:
+        size = min(sample.group_size or 1, MOST_RIVALS)
+        read += len(sample.response) + CHARACTERS_PER_PAIR * (size - 1)
     if recipe.kind_signals and sample.extra:
         # What its values take is known only once the signals have read them.
         read += (SMALL + 1) * BYTES_PER_SAMPLE
@@ -189,7 +196,7 @@ def _parse_and_look_up(
     further = _further(samples, parsed_samples, recipe, context)
     asked = chain(*chain(*inquiries.values()))
     if further is not None:
-        asked = chain(asked, chain.from_iterable(further.inquiries))
+        asked = chain(asked, chain.from_iterable(further.inquiries()))
     judgements = context.judge_resolver.lookup(asked, caller)
     vectors = context.embedder_resolver.lookup(_texts(distinct, recipe), caller)
     return _ParsedRequest(parsed_samples, inquiries, judgements, vectors, further)
@@ -202,9 +209,9 @@ def _further(
     context: ScoringContext,
 ) -> FurtherSignals | None:
     needs_readable = recipe.guards is not None and recipe.guards.needs_readable
-    reading = context.readers[RUBRIC] if needs_readable else None
+    readers = context.readers if needs_readable else {}
     return plan_further(
-        samples, parsed, recipe, context.templates[RUBRIC], limits=context.limits, reading=reading
+        samples, parsed, recipe, context.templates, limits=context.limits, readers=readers
     )
 
 
@@ -300,13 +307,16 @@ def _fitting(
 ) -> tuple[int, int]:
     """Count the samples, from the first on, that ask at most *most* questions; and all samples.
 
-    One sample cannot be divided, so it fits in any case.
+    One sample cannot be divided, so it fits in any case, and so does one that asks nothing more than
+    those before it: all questions about a group are its first sample's.
     """
     seen: set[Inquiry] = set()
     fits = number = 0
     for number, inquiries in enumerate(asked, start=1):
+        before = len(seen)
         seen.update(inquiry for inquiry in inquiries if inquiry in unasked)
-        if number == 1 or len(seen) <= most:
+        is_free = len(seen) == before and fits == number - 1
+        if number == 1 or len(seen) <= most or is_free:
             fits = number
     return fits, number
 

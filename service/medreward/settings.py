@@ -351,7 +351,8 @@ class Settings(BaseSettings):
     """Most requests in flight; more get 429."""
     max_questions_in_flight: Annotated[int, Field(ge=1)] = 65_536
     """Most questions of all requests in flight; more get 429. A sample counts one for each of its
-    references, an item one for each vote and criterion."""
+    references and criteria, a group two for each pair that `group_rank` compares, and an item one for
+    each vote and criterion."""
     max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 256 * 1024**2
     """Most memory for the bodies and replies of all requests in flight, in bytes, estimated from a
     body's bytes; more get 429, and a body that alone takes more gets 413. Text takes three times its

@@ -1,5 +1,6 @@
 """Groups of a declared size: sent only if declared, kept in one request, and never half compared."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -120,21 +121,48 @@ async def test_groups_that_fit_are_kept_whole() -> None:
     assert relative(reply) == [0.25] * 1008
 
 
-@pytest.mark.parametrize(
-    "service",
-    [
-        Grouping(fits=3),
-        Grouping(late=frozenset({"b-1"})),
-    ],
-)
-async def test_a_group_of_several_requests_is_not_whole(service: Grouping) -> None:
+async def test_a_group_of_several_requests_is_not_whole() -> None:
     """It is told as split, and none of its samples is compared; the others are."""
-    reply = await rewarded(service, [*group("a", 2), *group("b", 2)])
+    reply = await rewarded(Grouping(fits=2), [*group("a", 2), *group("b", 3)])
 
     whole = GroupResult("a", 2, 2, 2, True, None, True, 0.5, 0.1)
-    assert reply.groups == (whole, GroupResult("b", 2, 2, 2, whole=False, reason="split"))
-    assert relative(reply) == [0.25, 0.25, None, None]
-    assert reply.rewards == (1.0,) * 4
+    assert reply.groups == (whole, GroupResult("b", 3, 3, 3, whole=False, reason="split"))
+    assert relative(reply) == [0.25, 0.25, None, None, None]
+    assert reply.rewards == (1.0,) * 5
+
+
+@pytest.mark.parametrize(
+    ("service", "asked"),
+    [
+        # Three samples would fit, and two groups do not.
+        (Grouping(fits=3), [["a-0", "a-1", "b-0", "b-1"], ["a-0", "a-1"], ["b-0", "b-1"]]),
+        # One of two was not reached by the deadline.
+        (Grouping(late=frozenset({"b-1"})), [["a-0", "a-1", "b-0", "b-1"], ["b-0", "b-1"]]),
+    ],
+)
+async def test_a_request_in_parts_divides_no_group_that_fits(
+    service: Grouping, asked: list[list[str]]
+) -> None:
+    """A part ends between groups, and a group that has to be asked about again is asked whole."""
+    reply = await rewarded(service, [*group("a", 2), *group("b", 2)])
+
+    assert [[s["id"] for s in json.loads(body)["samples"]] for body in service.bodies] == asked
+    assert reply.groups is not None
+    assert [one.whole for one in reply.groups] == [True, True]
+    assert relative(reply) == [0.25] * 4
+
+
+async def test_small_calls_at_once_divide_no_group() -> None:
+    """A request that is full waits for the rest of a group, which comes in the same moment."""
+    samples = [sample for n in range(52) for sample in group(f"p{n}", 10)]
+    service = Grouping()
+    transport = httpx.MockTransport(service)
+    async with AsyncRewardClient(URL, transport=transport, pauses=PAUSES) as client:
+        results = await asyncio.gather(*map(client.reward, samples))
+
+    sizes = [len(json.loads(body)["samples"]) for body in service.bodies]
+    assert sorted(sizes) == [10, 510]
+    assert [isinstance(one, Scored) and one.relative for one in results] == [0.25] * 520
 
 
 async def test_a_group_larger_than_a_request_is_told_once() -> None:

@@ -24,6 +24,7 @@ PUBLIC_NAMES = [
     "Criterion",
     "CriterionResult",
     "EngineState",
+    "GroupRank",
     "GroupResult",
     "Health",
     "Item",

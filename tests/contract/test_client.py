@@ -44,6 +44,7 @@ JUDGE = ScriptedJudge(
         (Choice, client.Choice),
         (schemas.CriterionResult, client.CriterionResult),
         (schemas.GroupResult, client.GroupResult),
+        (schemas.GroupRank, client.GroupRank),
         (Item, client.Item),
         (schemas.Component, client.Component),
         (schemas.Veto, client.Veto),

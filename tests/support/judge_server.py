@@ -16,13 +16,13 @@ from typing import Any, Literal, Self
 Say = Literal["YES", "NO", "gibberish", "400", "500", "silence"]
 """What the stand-in's judge does: a verdict, a word that is none, a status, or nothing at all."""
 Rule = Callable[[str, str], Say]
-"""What it does about an answer and a reference."""
+"""What it does about an answer and a reference, or about two answers that it compares."""
 
 MODEL = "stand-in"
 DIMENSIONS = 32
 POLL_S = 0.05
 
-_FIELD = re.compile(r'^(reference|candidate): (".*")$', re.MULTILINE)
+_FIELD = re.compile(r'^(reference|candidate|first|second): (".*")$', re.MULTILINE)
 
 
 def equal_is_yes(answer: str, reference: str) -> Say:
@@ -45,7 +45,7 @@ class Models:
     def __init__(self, rule: Rule = equal_is_yes) -> None:
         self.rule = rule
         self.asked: list[tuple[str, str]] = []
-        """Each answer and reference that the judge was asked about, probes included."""
+        """Each pair of texts that the judge was asked about, probes included."""
         self.responses: Iterator[str] = iter(())
         """What is said to whoever asks nothing of a judge: it makes this server a policy too."""
         self.closing = threading.Event()
@@ -72,7 +72,8 @@ class Models:
         fields = {name: json.loads(text) for name, text in _FIELD.findall(prompt)}
         if not fields:
             return next(self.responses)
-        pair = fields["candidate"], fields["reference"]
+        one, other = ("first", "second") if "first" in fields else ("candidate", "reference")
+        pair = fields[one], fields[other]
         self.asked.append(pair)
         return self.rule(*pair)
 

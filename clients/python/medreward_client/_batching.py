@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from medreward_client._errors import BadReply
@@ -137,7 +138,8 @@ class Batcher:
         batch.samples.append(sample)
         batch.futures.append(future)
         batch.characters += characters
-        if len(batch.samples) == BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS:
+        is_full = len(batch.samples) >= BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS
+        if is_full and not _is_within_group(batch.samples):
             self._close(batch, key)
         # An error's traceback holds this frame, which must not hold the error.
         del batch
@@ -213,6 +215,16 @@ def _between_groups(samples: Sequence[Sample], start: int, cut: int) -> int:
     return place if place > start else cut
 
 
+def _is_within_group(samples: Sequence[Sample]) -> bool:
+    """Return whether more samples of the last one's group are to be expected, by its declared size."""
+    last = samples[-1]
+    if last.group_size is None:
+        return False
+    return (
+        len(list(takewhile(lambda s: s.group == last.group, reversed(samples)))) < last.group_size
+    )
+
+
 def _are_compared(one: Sample, other: Sample) -> bool:
     return other.group_size is not None and one.group == other.group
 
@@ -245,6 +257,16 @@ class RewardRoute:
         if None not in reply.rewards:
             return [None] * len(reply.rewards)
         return [one.error.kind if isinstance(one, Unscored) else None for one in reply.results]
+
+    def cut(self, samples: Sequence[Sample], at: int) -> int:
+        """Return the last place up to *at* that divides no group of a declared size; else *at*."""
+        return _between_groups(samples, 0, at)
+
+    def together(self, samples: Sequence[Sample], some: Sequence[int]) -> Sequence[int]:
+        """Return the places of *some* samples, and of the others of groups that declare a size."""
+        groups = {samples[n].group for n in some if samples[n].group_size is not None}
+        wanted = set(some)
+        return [n for n, sample in enumerate(samples) if n in wanted or sample.group in groups]
 
     def joined(
         self,
@@ -290,9 +312,10 @@ def _joined_groups(
         if sample.group in places:
             places[sample.group].append(place)
     groups = []
-    for name, (first, *others) in told.items():
-        is_split = bool(others) or first.seen != len(places[name])
-        groups.append(_split(samples, places[name], rows) if is_split else first)
+    for name, (*_, last) in told.items():
+        # A group that was not done by the deadline was asked about again, as a whole.
+        is_split = last.seen != len(places[name])
+        groups.append(_split(samples, places[name], rows) if is_split else last)
     return tuple(groups) or None
 
 

@@ -192,6 +192,14 @@ class JudgeRoute:
         """Return the kind of each item's problem."""
         return [one.error.kind if isinstance(one, Unjudged) else None for one in reply.results]
 
+    def cut(self, samples: Sequence[Item], at: int) -> int:  # noqa: ARG002 - items have no groups
+        """Return *at*."""
+        return at
+
+    def together(self, samples: Sequence[Item], some: Sequence[int]) -> Sequence[int]:  # noqa: ARG002
+        """Return *some*."""
+        return some
+
     def joined(
         self,
         samples: Sequence[Item],

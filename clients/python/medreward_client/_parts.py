@@ -75,6 +75,14 @@ class Route(Protocol[S_contra, R]):
         """Return the kind of each result's problem; None for a result without one."""
         ...
 
+    def cut(self, samples: Sequence[S_contra], at: int) -> int:
+        """Return the last place up to *at* where the samples may be divided; else *at*."""
+        ...
+
+    def together(self, samples: Sequence[S_contra], some: Sequence[int]) -> Sequence[int]:
+        """Return the places of *some* samples, and of those that have to be asked about with them."""
+        ...
+
     def joined(
         self,
         samples: Sequence[S_contra],
@@ -150,6 +158,7 @@ async def answers_of(
         except (RequestRefused, TryAgain, TypeError) as failure:
             first = _fitting(failure, len(places))
             if first:
+                first = route.cut([samples[place] for place in places], first)
                 todo += [places[first:], places[:first]]
             elif places and is_about_a_sample(failure):
                 refused.update({place: _named(failure, samples[place]) for place in places})
@@ -160,12 +169,13 @@ async def answers_of(
             else:
                 raise
             continue
-        late = [p for p, kind in zip(places, route.kinds(reply), strict=True) if kind == LATE]
+        late = [n for n, kind in enumerate(route.kinds(reply)) if kind == LATE]
         parts.append(Part(places, reply))
         if late:
             # Together with the next ones: the service says what fits, and what is cached takes no
             # time of its judge.
-            todo.append(late + (todo.pop() if todo else []))
+            again = route.together([samples[place] for place in places], late)
+            todo.append([places[n] for n in again] + (todo.pop() if todo else []))
         has_results = len(late) < len(places)
         if has_results:
             gives_up_at = wait.gives_up_at

@@ -192,12 +192,26 @@ class Unscored:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRank:
+    """What the signal `group_rank` compared in a group.
+
+    The judge compared `compared` of the `of` pairs of different answers. `intransitive` counts the
+    triples of answers of which each was found better than the next.
+    """
+
+    compared: int
+    of: int
+    intransitive: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupResult:
     """A group of which samples declare a size; its statistics are those of the scored samples.
 
     It is `whole` if one request held as many samples as all of them declare. Otherwise `reason` is
     sizes_differ, too_few, too_many, or split if its samples took several requests, and there is
-    neither `all_right` nor `mean` nor `sd`.
+    neither `all_right` nor `mean` nor `sd`. `rank` is None if the recipe does not rank groups, or
+    could not rank this one.
     """
 
     id: str
@@ -209,6 +223,7 @@ class GroupResult:
     all_right: bool | None = None
     mean: float | None = None
     sd: float | None = None
+    rank: GroupRank | None = None
 
 
 @dataclass(frozen=True, slots=True)

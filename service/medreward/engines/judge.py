@@ -40,6 +40,8 @@ class Inquiry(NamedTuple):
     question: str | None = None
     criterion: str | None = None
     view: View = View.AS_WRITTEN
+    second: str | None = None
+    """The answer that `answer` is compared with, if the template is about two answers."""
 
     @property
     def shown_question(self) -> str | None:

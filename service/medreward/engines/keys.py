@@ -21,6 +21,8 @@ def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
         inquiry.criterion,
         inquiry.reference,
         inquiry.answer,
+        # Keys of before it was there stay what they were.
+        *(() if inquiry.second is None else (inquiry.second,)),
     )
 
 

@@ -30,6 +30,7 @@ from medreward.parsing.references import check_modalities
 from medreward.pipeline import ScoringContext, Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import VIEWS
+from medreward.rewards.ranking import counted_by_group
 from medreward.rewards.rubric import questions_bytes, questions_of
 from medreward.runs.watch import RunKey
 from medreward.samples import Item, Sample
@@ -125,6 +126,8 @@ def reward_job(
         counts = list(map(add, counts, map(questions_of, body.samples)))
         written = sum(questions_bytes(sample, context.limits) for sample in body.samples)
         permit.take(Load(body_bytes=written))
+    if recipe.signals.group_rank is not None:
+        counts = counted_by_group(body.samples, counts, recipe.signals.group_rank.most_pairs)
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
     for signal, template in service.unanswerable(recipe).items():

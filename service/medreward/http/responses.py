@@ -90,7 +90,14 @@ def _compare_in_groups(
         row["relative"] = (
             None if spread is None or member.reward is None else spread.relative(member.reward)
         )
-    return list(map(_group, groups))
+    rows_of_groups = list(map(_group, groups))
+    if job.recipe.signals.group_rank is not None:
+        compared = {s.group: r.compared for s, r in zip(job.samples, results, strict=True)}
+        for row in rows_of_groups:
+            rank = compared[row["id"]]
+            if rank is not None:
+                row["rank"] = rank._asdict()
+    return rows_of_groups
 
 
 def _member(sample: Sample, result: Reward | Unscored, most: float) -> Member:

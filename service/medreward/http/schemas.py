@@ -136,6 +136,17 @@ class SampleResult(BaseModel):
     unscored or its group is not whole, absent if no sample of the request declares a `group_size`."""
 
 
+class GroupRank(BaseModel):
+    """What the signal `group_rank` compared in a group."""
+
+    compared: int
+    """Number of pairs of different answers that the judge compared."""
+    of: int
+    """Number of all pairs of different answers."""
+    intransitive: int
+    """Number of triples of answers of which each was found better than the next."""
+
+
 class GroupResult(BaseModel):
     """A group of which samples declare a size; with statistics if it is whole."""
 
@@ -155,6 +166,8 @@ class GroupResult(BaseModel):
     """Mean reward of the scored samples."""
     sd: float | None = None
     """Standard deviation of the scored samples' rewards, of a sample: divided by n - 1."""
+    rank: Annotated[GroupRank | None, Field(exclude_if=_is_none)] = None
+    """Absent if its answers could not be compared, or the recipe does not rank groups."""
 
 
 class RewardCounts(BaseModel):
@@ -333,7 +346,7 @@ class RecipeReply(BaseModel):
     """The least and the greatest reward."""
     signals: dict[str, Any]
     needs: dict[str, list[str]] = {}
-    """What each signal needs: an engine, the recipe's tags, or a field of each sample."""
+    """What each signal needs: an engine, the recipe's tags, a field of each sample, or whole groups."""
 
 
 class RecipesReply(BaseModel):

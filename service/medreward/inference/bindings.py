@@ -148,8 +148,8 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
 
     def tokens(self, question: Inquiry) -> int:
         """Estimate the prompt's tokens from its characters."""
-        template, answer, reference, asked, criterion, _ = question
-        texts = (template.instruction, asked, criterion, reference, answer)
+        template, answer, reference, asked, criterion, _, second = question
+        texts = (template.instruction, asked, criterion, reference, answer, second)
         return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
 
 

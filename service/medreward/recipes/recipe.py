@@ -42,7 +42,12 @@ Range = tuple[float, float]
 UNIT: Final[Range] = (0.0, 1.0)
 RUBRIC: Final = "rubric"
 """The signal of a sample's criteria, and the judge's template about one of them."""
-TEMPLATES: Final[Mapping[SignalName, str]] = MappingProxyType({RUBRIC: RUBRIC})
+GROUP_RANK: Final = "group_rank"
+PREFERENCE: Final = "preference"
+"""The judge's template about two answers."""
+TEMPLATES: Final[Mapping[SignalName, str]] = MappingProxyType(
+    {RUBRIC: RUBRIC, GROUP_RANK: PREFERENCE}
+)
 """The templates of signals that have one of their own; the others' is the recipe's `template`."""
 
 
@@ -151,6 +156,14 @@ class Rubric(Weighted):
     unscored."""
 
 
+class GroupRank(Weighted):
+    """The share of the other answers of its group that an answer is better than."""
+
+    most_pairs: Annotated[int, Field(ge=1, le=8192)] = 256
+    """Pairs of a group's answers that are compared, at most; the judge is asked twice about each. 256
+    are all pairs of 23 answers, and still one pair for each of 512."""
+
+
 class Signals(_Table):
     """Signals that a recipe adds up; an absent one is neither computed nor reported.
 
@@ -162,6 +175,7 @@ class Signals(_Table):
     modality: Weighted | None = None
     format: Formatted | None = None
     rubric: Annotated[Rubric | None, Field(exclude_if=_is_unset)] = None
+    group_rank: Annotated[GroupRank | None, Field(exclude_if=_is_unset)] = None
 
     def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
         """Yield name and signal of those that are present, in the order of the fields."""
@@ -336,8 +350,8 @@ class Recipe(_Table):
         return tuple(dict.fromkeys((self.template, *self.judged.values())))
 
     @cached_property
-    def rubric_guards(self) -> GuardChain:
-        """Guards against text meant for the judge, which stand in front of criteria, too."""
+    def judge_guards(self) -> GuardChain:
+        """Guards against text meant for the judge, which stand in front of criteria and pairs, too."""
         checks = self.guards.checks if self.guards else ()
         return GuardChain([name for name in checks if name in BEFORE_SETTLING], settles=False)
 

@@ -16,6 +16,7 @@ from medreward.parsing.sample import FORMAT, ParsedSample
 from medreward.parsing.signal import COST, Signal
 from medreward.recipes.recipe import Recipe, SignalName
 from medreward.rewards.further import FurtherSignals
+from medreward.rewards.ranking import Compared
 from medreward.rewards.rubric import CriterionResult
 from medreward.samples import Source
 
@@ -51,6 +52,8 @@ class Reward(NamedTuple):
     """Answer inside the response."""
     criteria: tuple[CriterionResult, ...] | None = None
     """Results of the sample's criteria; None if the recipe has no rubric."""
+    compared: Compared | None = None
+    """What was compared in the sample's group; None if the recipe ranks none, or not this one."""
 
 
 class Unscored(NamedTuple):
@@ -63,6 +66,8 @@ class Unscored(NamedTuple):
     """Empty if the response is over its limit and was not parsed."""
     criteria: tuple[CriterionResult, ...] | None = None
     """Results of the sample's criteria; None if the recipe has no rubric."""
+    compared: Compared | None = None
+    """What was compared in the sample's group; None if the recipe ranks none, or not this one."""
 
 
 def compose(
@@ -163,7 +168,7 @@ class RewardComposer:
         return [
             compose(
                 {**self._signals(parsed), **more.signals}, self._recipe, parsed.flags, parsed.answer
-            )._replace(criteria=more.criteria)
+            )._replace(criteria=more.criteria, compared=more.compared)
             for parsed, more in zip(
                 parsed_samples, further.of_samples(self._judgements), strict=True
             )

@@ -134,8 +134,10 @@ def plan_rubric(
             f"rubric goes down to {rubric.lowest:g}; see to `signals.rubric.lowest`"
         )
         return RubricPlan(Scored(_invalid(told)))
-    rule = _wordless(parsed, limits, reading)
-    settled = _settled(sample, parsed, recipe, lowest, rule)
+    # What stands in the criteria or in a reference may stand in the answer.
+    known = (*sample.references, *(c.text for c in criteria))
+    rule = wordless(parsed, limits, reading)
+    settled = unjudged(parsed, recipe, known, sample.question, rule, lowest=lowest)
     if settled is not None:
         return RubricPlan(Scored(settled))
     answer = parsed.completion.answer.strip() if parsed.completion else ""
@@ -189,7 +191,7 @@ def _unreadable(sample: Sample, reading: Reading) -> Problem | None:
     return None
 
 
-def _wordless(parsed: ParsedSample, limits: Limits, reading: Reading) -> str | None:
+def wordless(parsed: ParsedSample, limits: Limits, reading: Reading) -> str | None:
     """Return the rule by which an answer says nothing to the judge; None if it may."""
     completion = parsed.completion
     if completion is None or too_long("answer", completion.answer, limits) is not None:
@@ -202,23 +204,28 @@ def _wordless(parsed: ParsedSample, limits: Limits, reading: Reading) -> str | N
     return None
 
 
-def _settled(
-    sample: Sample, parsed: ParsedSample, recipe: Recipe, lowest: float, rule: str | None
+def unjudged(
+    parsed: ParsedSample,
+    recipe: Recipe,
+    known: Sequence[str],
+    question: str | None,
+    rule: str | None,
+    *,
+    lowest: float,
 ) -> Signal | Problem | None:
-    """Return the signal of an answer that is not judged: the lowest that the rubric knows.
+    """Return the signal of an answer that is not judged: *lowest*; None if it is judged.
 
-    An answer is never left unscored for what the policy wrote; or a policy would write that.
+    *known* are texts that may stand in the answer, and *rule* is that of `wordless`. An answer is
+    never left unscored for what the policy wrote; or a policy would write that.
     """
     completion = parsed.completion
     if completion is None or rule is not None:
         return Signal(lowest, "rule", rule=rule)
-    # What stands in the criteria or in a reference may stand in the answer.
-    known = " ".join([*sample.references, *(c.text for c in sample.criteria or ())])
-    found = decide(completion.answer, (known,), sample.question, recipe.rubric_guards)
+    found = decide(completion.answer, (" ".join(known),), question, recipe.judge_guards)
     if found.problem is not None or found.accuracy is None:
         return found.problem
     veto = found.accuracy.veto
-    # A place among the criteria would be taken for one in the reference.
+    # A place among other texts would be taken for one in the reference.
     bare = None if veto is None else veto._replace(reference_span=None)
     return found.accuracy._replace(value=lowest, veto=bare)
 

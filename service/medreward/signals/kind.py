@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-Need = Literal["judge", "embedder", "tags", "reference", "criteria"]
-"""What a signal needs: an engine of the service, the recipe's tags, or a field of each sample."""
+Need = Literal["judge", "embedder", "tags", "reference", "criteria", "groups"]
+"""What a signal needs: an engine of the service, the recipe's tags, a field of each sample, or whole
+groups of samples in one request."""
 
 
 class UnusableError(ValueError):

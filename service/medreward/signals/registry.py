@@ -44,6 +44,7 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
         "modality": ("tags",),
         "format": ("tags",),
         "rubric": ("judge", "criteria"),
+        "group_rank": ("judge", "groups"),
     }
 )
 """What the signals need that are no kind, since they need an engine or the response's markup."""

@@ -23,6 +23,8 @@ DIFFERENT = [
     inquiry_key("judge", Inquiry(TEMPLATES["equivalence"], "ab", "c", None, "k")),
     inquiry_key("judge", Inquiry(TEMPLATES["equivalence"], "ab", "c", "q", None)),
     *(inquiry_key("judge", BASE._replace(view=view)) for view in View),
+    *(inquiry_key("judge", BASE._replace(second=second)) for second in ("", "ab", "b")),
+    inquiry_key("judge", BASE._replace(answer="a", second="bb")),
     inquiry_key("judge", BASE, namespace="another team"),
     text_key("judge", "ab"),
     text_key("judge", "ab", namespace="another team"),

@@ -351,6 +351,18 @@ def test_a_rubric_shows_its_criterion_last() -> None:
     ]
 
 
+@given(first=TEXTS, second=TEXTS)
+def test_two_answers_are_told_apart(first: str, second: str) -> None:
+    """Each is a field of its own, in its order, and none can forge the other."""
+    writes = fence()
+    inquiry = Inquiry(TEMPLATES["preference"], first, "ref", "why", second=second)
+
+    fields = fields_of(writes.render(inquiry), writes.nonce(inquiry.template))
+
+    told = {"question": "why", "reference": "ref", "first": first, "second": second}
+    assert list(fields.items()) == list(told.items())
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_fixed_text_comes_before_all_data(name: str) -> None:
     """The samples of a group share everything up to the candidate, so an engine reads it once."""

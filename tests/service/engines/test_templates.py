@@ -16,12 +16,12 @@ EQUIVALENCE = TEMPLATES["equivalence"]
 
 
 def test_every_file_is_a_template() -> None:
-    """Three for /judge, and the one of the recipe medix-r1; each is named after its file."""
+    """Three for /judge, and those of medix-r1 and of pairs of answers; each is named after its file."""
     folder = resources.files("medreward.engines.prompts") / "templates"
     names = [entry.name.removesuffix(".toml") for entry in folder.iterdir()]
 
     assert sorted(names) == [template.name for template in TEMPLATES.values()]
-    assert set(TEMPLATES) == {"equivalence", "match", "report", "rubric"}
+    assert set(TEMPLATES) == {"equivalence", "match", "preference", "report", "rubric"}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -63,7 +63,7 @@ def test_the_published_recipe_is_judged_without_the_question() -> None:
     """MediX-R1 shows its judge answer and reference only; the others show the question."""
     shown = {name: template.shows_question for name, template in TEMPLATES.items()}
 
-    assert shown == {"equivalence": True, "match": False, "report": True, "rubric": True}
+    assert [name for name, is_shown in shown.items() if not is_shown] == ["match"]
 
 
 CHANGES: list[dict[str, Any]] = [

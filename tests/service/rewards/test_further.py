@@ -63,8 +63,7 @@ def signal(extra: Mapping[str, Any], response: str = "spleen") -> Signal | Probl
     """Compute the signal of one sample."""
     sample = Sample(response=response, reference="<X_RAY>liver.", question="Which?", extra=extra)
     parsed = parse_sample(sample, MINE, LIMITS)
-    template = load_templates()["rubric"]
-    further = plan_further([sample], [parsed], MINE, template, limits=LIMITS, reading=None)
+    further = plan_further([sample], [parsed], MINE, load_templates(), limits=LIMITS)
     assert further is not None
     answers: Answers[Inquiry, Judgement] = Answers()
     (found,) = further.of_samples(answers)

@@ -138,7 +138,7 @@ class Cascade:
         if not self._escalates or not self.second.can_answer(inquiry.template):
             return True
         is_suited = not self.is_for_terms or is_about_terms(inquiry)
-        texts = (inquiry.shown_question, inquiry.reference, inquiry.answer)
+        texts = (inquiry.shown_question, inquiry.reference, inquiry.answer, inquiry.second)
         (engine,) = engines_of(self.first)
         can_read = _reading(engine)
         return is_suited and all(can_read(text) for text in texts if text is not None)

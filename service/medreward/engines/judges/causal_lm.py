@@ -163,6 +163,7 @@ class CausalLmJudge(Resident, NextTokenJudge):
                 Inquiry(template, answer="", reference=""),
                 Inquiry(template, answer="", criterion=""),
                 Inquiry(template, answer="", question=""),
+                Inquiry(template, answer="", second=""),
             ]
             prompts = [self.prompt_ids(inquiry) for inquiry in firsts]
             first, last = min(prompts), max(prompts)

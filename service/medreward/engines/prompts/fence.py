@@ -121,12 +121,14 @@ def _fields(inquiry: Inquiry) -> list[tuple[str, str]]:
 
     A criterion comes last, so that all criteria of an answer share what the engine reads before it.
     """
-    pair = [("reference", inquiry.reference), ("candidate", inquiry.answer)]
-    if inquiry.view is View.SWAPPED:
-        pair.reverse()
     fields = [
         ("question", inquiry.shown_question),
-        *pair,
-        ("criterion", inquiry.criterion),
+        ("reference", inquiry.reference),
+        ("candidate", inquiry.answer),
     ]
+    if inquiry.second is not None:
+        fields[-1:] = [("first", inquiry.answer), ("second", inquiry.second)]
+    if inquiry.view is View.SWAPPED:
+        fields[-2:] = reversed(fields[-2:])
+    fields.append(("criterion", inquiry.criterion))
     return [(name, text) for name, text in fields if text is not None]

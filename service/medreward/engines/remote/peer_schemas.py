@@ -33,6 +33,7 @@ class Question(BaseModel):
     question: str | None = None
     criterion: str | None = None
     view: View = View.AS_WRITTEN
+    second: str | None = None
 
 
 class Questions(_Body):

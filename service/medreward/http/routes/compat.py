@@ -161,8 +161,10 @@ async def _rewarded(
     request: Request, samples: Sequence[Sample], options: UrlOptions, permit: Permit, names: Names
 ) -> tuple[Recipe, Sequence[Reward | Unscored]]:
     """Score the samples of a trainer as `/reward` does."""
+    recipe = service_of(request).recipe(options.recipe)
     if not samples:
-        return service_of(request).recipe(options.recipe), []
+        return recipe, []
+    _check_needs(recipe)
     body = schemas.RewardRequest(
         samples=tuple(samples),
         recipe=options.recipe,
@@ -176,6 +178,20 @@ async def _rewarded(
     results = await score(job.samples, job.recipe, job.context, caller=caller, trace=job.trace)
     await record_rewards(job, results)
     return job.recipe, results
+
+
+def _check_needs(recipe: Recipe) -> None:
+    """Refuse a recipe that compares groups, since no trainer's format has them.
+
+    Raises:
+        InvalidRequest: naming the signal; its samples would all be unscored.
+    """
+    for signal, needs in recipe.needs.items():
+        if "groups" in needs:
+            raise InvalidRequest(
+                f"recipe: {recipe.name!r} has the signal {signal}, which compares whole groups, and "
+                "this route's samples have none; use another recipe, or `/reward`"
+            )
 
 
 def _openrlhf_samples(body: OpenRlhfRequest) -> list[Sample]:

@@ -168,7 +168,8 @@ def _inquiries(body: Questions, service: Service) -> list[Inquiry]:
 
 def _inquiry(sent: Question, template: Template) -> Inquiry:
     question = template.shown(sent.question)
-    return Inquiry(template, sent.answer, sent.reference, question, sent.criterion, sent.view)
+    texts = (sent.answer, sent.reference, question, sent.criterion)
+    return Inquiry(template, *texts, sent.view, sent.second)
 
 
 def _said(answer: Judgement | Problem) -> dict[str, Any]:
