@@ -16,6 +16,7 @@ import pytest
 from medreward_client import NoReward
 from medreward_client.trainers.ms_swift import register
 from tests.client_adapters.conftest import SCORED, UNSCORED
+from tests.client_adapters.told_service import RANKED, ToldService
 
 
 @pytest.fixture
@@ -78,3 +79,19 @@ def test_a_reward_may_be_imputed(url: str, orms: dict[str, Any]) -> None:
     (rewards,) = step([orms["medreward"]()], SCORED, "right lower lobe", UNSCORED)
 
     assert rewards[2] == pytest.approx((0.64660 + 0.10471) / 2, abs=1e-4)
+
+
+def test_groups_are_declared_for_recipes_that_compare_them(
+    service: ToldService, orms: dict[str, Any]
+) -> None:
+    """By their number of samples, and all functions of a step share the request."""
+    register(base_url=service.url, num_generations=3)
+    functions = [orms[name]() for name in ("medreward", "medreward_format")]
+    columns = {"messages": [[{"role": "user", "content": "?"}]] * 6, "solution": ["left"] * 6}
+
+    async def together() -> list[list[float | None]]:
+        return list(await asyncio.gather(*(func([RANKED] * 6, **columns) for func in functions)))
+
+    assert asyncio.run(together()) == [[0.5] * 6, [1.0] * 6]
+    assert [sample["group_size"] for sample in service.samples] == [3] * 6
+    assert len({sample["group"] for sample in service.samples}) == 2

@@ -15,6 +15,7 @@ from medreward_client import NoReward, RequestRefused
 from medreward_client.trainers._signals import Component
 from medreward_client.trainers.trl import AsyncRewardFunc, Rewards, make_reward_funcs
 from tests.client_adapters.conftest import SCORED, UNSCORED
+from tests.client_adapters.told_service import RANKED, RIGHT, ToldService
 
 pytestmark = pytest.mark.anyio
 
@@ -274,3 +275,49 @@ async def test_neither_key_nor_text_is_shown(
     shown = caplog.text + "".join(capsys.readouterr())
     assert "Roe" not in shown
     assert "lobe" not in shown
+
+
+def groups(*prompts: str) -> dict[str, Any]:
+    """Build the arguments of a call with a response to each prompt, in TRL's order."""
+    return {
+        "prompts": list(prompts),
+        "completions": [RANKED] * len(prompts),
+        "reference": ["left lower lobe"] * len(prompts),
+        "trainer_state": STATE,
+    }
+
+
+async def test_groups_are_declared_for_recipes_that_compare_them(service: ToldService) -> None:
+    """By their number of samples; a prompt that was drawn twice is two groups."""
+    (func,) = made(service.url, num_generations=2)
+
+    rewards = await func(**groups("a", "a", "b", "b", "a", "a"))
+
+    names = [sample["group"] for sample in service.samples]
+    assert rewards == [0.5] * 6
+    assert [sample["group_size"] for sample in service.samples] == [2] * 6
+    assert names == [names[0]] * 2 + [names[2]] * 2 + [f"{names[0]}/1"] * 2
+    assert names[0] != names[2]
+
+
+@pytest.mark.parametrize("prompts", ["aab", "abb", "aabbb", "abab"])
+async def test_a_batch_that_divides_a_group_is_refused(service: ToldService, prompts: str) -> None:
+    """A process may get a part of a group, and that would be compared without the rest."""
+    (func,) = made(service.url, num_generations=2)
+
+    with pytest.raises(ValueError, match=r"num_generations=2: .*per_device_train_batch_size"):
+        await func(**groups(*prompts))
+
+    assert service.samples == []
+
+
+async def test_without_the_size_of_groups_such_a_recipe_is_refused(service: ToldService) -> None:
+    """With the option to set; TRL's own channel would leave every sample out, in silence."""
+    (func,) = made(service.url)
+
+    with pytest.raises(NoReward, match=r"group_rank .*pass `num_generations`"):
+        await func(**groups("a", "a"))
+
+    plain = await func(**{**groups("a"), "completions": [RIGHT]})
+    assert plain == [1.0]
+    assert "group_size" not in service.samples[-1]

@@ -14,7 +14,9 @@ RIGHT = "<X_RAY><thinking>Basal.</thinking><answer>left lower lobe</answer>"
 WRONG = "<X_RAY><thinking>Apical.</thinking><answer>right upper lobe</answer>"
 UNJUDGED = "<X_RAY><thinking>Basal.</thinking><answer>the judge times out</answer>"
 
-REWARDS = {RIGHT: 1.0, WRONG: 0.145}
+RANKED = "<X_RAY><thinking>Basal.</thinking><answer>compared with its group</answer>"
+
+REWARDS = {RIGHT: 1.0, WRONG: 0.145, RANKED: 0.5}
 SOURCES = {"accuracy_llm": "judge", "accuracy_embed": "embedder"}
 
 
@@ -38,7 +40,7 @@ class ToldService:
 def told_service() -> Iterator[ToldService]:
     """Listen until the block ends.
 
-    RIGHT and WRONG are scored, and UNJUDGED has no reward. A sample without a modality, given or
+    RIGHT and WRONG are scored, RANKED if it declares its group's size, and UNJUDGED has no reward. A sample without a modality, given or
     in its reference's tag, has no such component.
     """
 
@@ -76,6 +78,9 @@ def _result(sample: dict[str, Any]) -> dict[str, Any]:
     if sample["response"] == UNJUDGED:
         del values["accuracy_llm"]
         error = {"kind": "judge_timeout", "message": "no answer in time", "retryable": False}
+    if sample["response"] == RANKED and "group_size" not in sample:
+        told = "group: not declared; the signal group_rank compares a group"
+        error = {"kind": "group_not_whole", "message": told, "retryable": False}
     return {
         "id": sample.get("id"),
         "status": "unscored" if error else "scored",

@@ -27,6 +27,8 @@ from medreward_client._unscored import UnscoredGuard, impute, refuse
 OnUnscored = Literal["native", "raise", "impute", "zero"]
 
 MAX_UNSCORED_SHARE = 0.25
+NOT_COMPARED = "group_not_whole"
+"""The kind of a sample whose recipe compares whole groups, and that came without one."""
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 log = logging.getLogger("medreward_client")
@@ -54,6 +56,14 @@ class Options(TypedDict, total=False):
     on_unscored: OnUnscored
     max_unscored_share: float
     pinned: bool
+
+
+UNGROUPED = "give each sample its `group` and `group_size`, and score whole groups at once"
+
+
+def one_by_one(trainer: str) -> str:
+    """Return what to do about a recipe that compares groups in a trainer that cannot pass any."""
+    return f"{trainer} does not pass whole groups; choose another recipe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +167,32 @@ class Scorer:
         self._on_unscored = on_unscored
         self._origin = Origin(pinned=is_pinned() if pinned is None else pinned)
         self._guard = UnscoredGuard(max_unscored_share)
+        self._has_told_groups = False
 
     async def score(
-        self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
+        self,
+        samples: Sequence[Sample],
+        *,
+        step: int | None = None,
+        says_none: bool = False,
+        ungrouped: str = UNGROUPED,
     ) -> list[Outcome]:
         """Score samples: one Outcome each, in their order.
 
         Many small calls at once share few requests. `step` is the trainer's, if known.
         `says_none` is True if the trainer has a channel for a sample without a reward; without
-        one, `native` raises.
+        one, `native` raises. `ungrouped` is what to do about a recipe that compares groups.
 
         Raises:
-            NoReward: a sample has none and the trainer no channel for it, or too many have none.
+            NoReward: a sample has none and the trainer no channel for it, or too many have none; or
+                the recipe compares whole groups and a sample came without its own, whatever
+                `on_unscored`.
             MedrewardError: the service refuses the request itself.
         """
         found = await asyncio.gather(*(self._result(sample, step) for sample in samples))
         self._origin.check([provenance for _, provenance in found if provenance is not None])
         results = [result for result, _ in found]
+        self._check_groups(samples, results, ungrouped)
         self._guard.note(results, step)
         try:
             rewards = self._rewards(samples, results, says_none=says_none)
@@ -190,12 +209,40 @@ class Scorer:
         ]
 
     def score_blocking(
-        self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
+        self,
+        samples: Sequence[Sample],
+        *,
+        step: int | None = None,
+        says_none: bool = False,
+        ungrouped: str = UNGROUPED,
     ) -> list[Outcome]:
         """Score samples as `score` does, from any thread, with or without a running loop."""
         return run_in_background(
-            lambda: self.score(samples, step=step, says_none=says_none), self._longest_s
+            lambda: self.score(samples, step=step, says_none=says_none, ungrouped=ungrouped),
+            self._longest_s,
         )
+
+    def _check_groups(
+        self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], ungrouped: str
+    ) -> None:
+        """Raise NoReward if the recipe compares groups, and samples came without one.
+
+        It is logged once, too, since some trainers go on without the samples of an error.
+        """
+        missing = [
+            result.error
+            for sample, result in zip(samples, results, strict=True)
+            if sample.group_size is None
+            and isinstance(result, Unscored)
+            and result.error.kind == NOT_COMPARED
+        ]
+        if not missing:
+            return
+        told = f"{missing[0].message}: {ungrouped}"
+        if not self._has_told_groups:
+            self._has_told_groups = True
+            log.error("%s", told)
+        raise NoReward(told, counts={NOT_COMPARED: len(missing)})
 
     async def _result(
         self, sample: Sample, step: int | None

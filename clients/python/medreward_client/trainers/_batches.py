@@ -5,8 +5,9 @@ request.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from statistics import fmean
 from typing import Any, cast
@@ -15,6 +16,8 @@ from medreward_client import Sample
 from medreward_client.scoring import Options, Outcome, scorer
 from medreward_client.trainers._rows import read_sample, read_text
 from medreward_client.trainers._signals import Component
+
+UNGROUPED = "pass `num_generations`, which the trainer has too, to the reward functions"
 
 Turns = str | Sequence[Mapping[str, Any]]
 """Plain text, or messages."""
@@ -29,6 +32,8 @@ class Binding:
     modality_column: str
     # Not in the repr: trainers may print a function, and the options may hold a key.
     options: tuple[tuple[str, Any], ...] = field(repr=False)
+    num_generations: int | None = None
+    """Size of each group, for recipes that compare groups; None declares none."""
 
 
 _in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
@@ -44,7 +49,9 @@ async def outcomes_of(
         # Shielded: cancelling one function must not cancel the request of the others.
         return await asyncio.shield(task), False
     service = scorer(**cast("Options", dict(bound.options)))
-    task = asyncio.create_task(service.score(samples, step=step, says_none=says_none))
+    task = asyncio.create_task(
+        service.score(samples, step=step, says_none=says_none, ungrouped=UNGROUPED)
+    )
     entry = (batch, task)
     # Appended without an await since the look-up: no second call can have sent the same batch.
     _in_flight.append(entry)
@@ -100,7 +107,8 @@ def samples_of(
     """Convert a batch to samples; a row without a question gets the user's last message.
 
     Raises:
-        ValueError: the data set lacks the column of the reference.
+        ValueError: the data set lacks the column of the reference, or groups of the declared size
+            are not whole.
         TypeError: a reference is neither a text nor a list of texts; only its type is named.
     """
     if bound.reference_column not in columns:
@@ -123,7 +131,31 @@ def samples_of(
         about = {"question": read_text(question) or asked, "modality": modality}
         group = sha256(repr((asked, reference)).encode()).hexdigest()[:16]
         samples.append(read_sample(_last(completion, "assistant"), reference, about, group=group))
-    return samples
+    size = bound.num_generations
+    return samples if size is None else list(_in_groups(samples, size))
+
+
+def _in_groups(samples: Sequence[Sample], size: int) -> Iterator[Sample]:
+    """Declare the size of each group; the trainer's processes get the samples of a prompt in a row.
+
+    Raises:
+        ValueError: the batch of this process divides a group.
+    """
+    seen: Counter[str | None] = Counter()
+    for start in range(0, len(samples), size):
+        members = samples[start : start + size]
+        name = members[0].group
+        if len(members) < size or any(member.group != name for member in members):
+            raise ValueError(
+                f"num_generations={size}: the batch of this process does not hold whole groups; make "
+                "per_device_train_batch_size x steps_per_generation a multiple of it, and "
+                "num_generations_eval the same"
+            )
+        # The same prompt may be drawn twice; its second group is another one.
+        suffix = f"/{seen[name]}" if seen[name] else ""
+        seen[name] += 1
+        for member in members:
+            yield replace(member, group=f"{name}{suffix}", group_size=size)
 
 
 def _last(turns: Turns, role: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Unpack
 
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._texts import without_end
 
@@ -62,5 +62,5 @@ def _score(
     about = {"question": row.get(question), "modality": row.get(modality)}
     sample = read_sample(without_end(completions), row.get(reference), about)
     bounded: Options = {"deadline_s": DEADLINE_S, **options}
-    (outcome,) = scorer(**bounded).score_blocking([sample])
+    (outcome,) = scorer(**bounded).score_blocking([sample], ungrouped=one_by_one("AReaL"))
     return outcome.number

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any, Unpack
 
-from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.scoring import Options, Outcome, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import COMPONENTS, figures_of
 
@@ -39,7 +39,10 @@ def compute_score(
         NoReward: samples have none, and `online_filtering` is off.
     """
     samples = [read_sample(one["response"], one["ground_truth"]) for one in reward_inputs]
-    outcomes = scorer(**options).score_blocking(samples, says_none=online_filtering)
+    # EasyR1 sorts a step by length before it asks for rewards, so groups are mixed.
+    outcomes = scorer(**options).score_blocking(
+        samples, says_none=online_filtering, ungrouped=one_by_one("EasyR1")
+    )
     return [_read(outcome, padded=online_filtering) for outcome in outcomes]
 
 

@@ -30,6 +30,7 @@ def register(
     reference_column: str = "solution",
     question_column: str = "question",
     modality_column: str = "modality",
+    num_generations: int | None = None,
     **options: Unpack[Options],
 ) -> None:
     """Register `medreward` with ms-swift, and each component as `medreward_` and its name.
@@ -37,12 +38,18 @@ def register(
     Functions of the same batch share one request. The columns are those of the data set; only the
     reference is required, and the question defaults to the user's last message.
 
+    `num_generations` is ms-swift's own, for recipes that compare the samples of a prompt.
+
     A sample without a reward ends the step with NoReward, unless `on_unscored` differs.
     """
     from swift.rewards import orms  # noqa: PLC0415 - ms-swift is installed only in its own environment
 
     bound = Binding(
-        reference_column, question_column, modality_column, tuple(sorted(options.items()))
+        reference_column,
+        question_column,
+        modality_column,
+        tuple(sorted(options.items())),
+        num_generations,
     )
     orms["medreward"] = partial(_make, "medreward", None, bound)
     for name in COMPONENTS:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from medreward_client._types import Sample
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_labelled
 from medreward_client.trainers._signals import COMPONENTS, figures_of
 from medreward_client.trainers._texts import response_in
@@ -35,7 +35,7 @@ def reward_func(
         ValueError: a query does not begin with its prompt.
     """
     samples = [_read(*parts) for parts in zip(queries, prompts, labels, strict=True)]
-    outcomes = scorer(**options).score_blocking(samples)
+    outcomes = scorer(**options).score_blocking(samples, ungrouped=one_by_one("OpenRLHF"))
     rewards = [outcome.number for outcome in outcomes]
     logs = [NOT_HAD | figures_of(outcome) for outcome in outcomes]
     if len(samples) == 1:

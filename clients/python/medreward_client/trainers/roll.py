@@ -6,7 +6,7 @@ ROLL needs a subclass of its own `Worker`; the page on ROLL shows the few lines 
 from statistics import fmean
 from typing import Any, Unpack
 
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import figures_of
 from medreward_client.trainers._texts import without_end
@@ -38,7 +38,9 @@ def compute_rewards(
             )
         )
     ]
-    outcomes = scorer(**options).score_blocking(samples, step=data.meta_info.get("global_step"))
+    outcomes = scorer(**options).score_blocking(
+        samples, step=data.meta_info.get("global_step"), ungrouped=one_by_one("ROLL")
+    )
     rewards = [outcome.number for outcome in outcomes]
     scores = torch.tensor(rewards, dtype=torch.float16)  # The type that ROLL's own workers return.
     tensors = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Unpack
 
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import figures_of
 
@@ -42,7 +42,8 @@ class _Scoring:
         """
         truth = (self._row.get("reward_spec") or {}).get("ground_truth")
         sample = read_sample(action, truth, self._row.get("extra_info") or {}, self._row)
-        (outcome,) = scorer(**self._options).score_blocking([sample])
+        service = scorer(**self._options)
+        (outcome,) = service.score_blocking([sample], ungrouped=one_by_one("SkyRL"))
         self._metrics = figures_of(outcome)
         return {"observations": [], "reward": outcome.number, "done": True, "metadata": {}}
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, cast
 
 from medreward_client._types import Sample
-from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.scoring import Options, Outcome, one_by_one, scorer
 from medreward_client.trainers._rows import read_labelled
 from medreward_client.trainers._signals import figures_of
 
@@ -36,7 +36,9 @@ async def custom_rm(args: Any, samples: Any, **_: Any) -> Reward | list[Reward]:
     is_group = isinstance(samples, list) and bool(args.group_rm)
     several = samples if isinstance(samples, list) else [samples]
     outcomes = await scorer(**options).score(
-        [_read(sample) for sample in several], says_none=is_group
+        [_read(sample) for sample in several],
+        says_none=is_group,
+        ungrouped=one_by_one("this adapter for slime"),
     )
     rewards = [outcome.reward for outcome in outcomes if outcome.reward is not None]
     mean = fmean(rewards) if rewards else 0.0

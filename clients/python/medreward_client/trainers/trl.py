@@ -43,6 +43,7 @@ def make_reward_funcs(
     question_column: str = "question",
     modality_column: str = "modality",
     beside: Sequence[RewardFunc] = (),
+    num_generations: int | None = None,
     **options: Unpack[Options],
 ) -> list[AsyncRewardFunc]:
     """Make the functions for a trainer's `reward_funcs`: one, `medreward`, returns the reward.
@@ -51,11 +52,17 @@ def make_reward_funcs(
     for aggregations that normalise each separately; they share one request. The columns are those
     of the data set; only the reference is required, and the question defaults to the prompt.
 
+    `num_generations` is that of `GRPOConfig`, for recipes that compare the samples of a prompt.
+
     `beside` are functions of your own. TRL leaves out a sample only if every function returned
     None, so pass them here, and they return None for each sample that `medreward` has none for.
     """
     bound = Binding(
-        reference_column, question_column, modality_column, tuple(sorted(options.items()))
+        reference_column,
+        question_column,
+        modality_column,
+        tuple(sorted(options.items())),
+        num_generations,
     )
     ours = [_FUNCTION_OF[name] for name in components or (None,)]
     own = [_OwnFunction(func, bound) for func in beside]

@@ -7,7 +7,7 @@ reward stays None, and prime-rl leaves the trace out.
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 
 
@@ -44,6 +44,6 @@ async def reward_of(
     """
     about = {"question": question or trace.task.data.prompt_text, "modality": modality}
     sample = read_sample(trace.last_reply, reference, about, group=trace.task.key)
-    (outcome,) = await scorer(**options).score([sample])
+    (outcome,) = await scorer(**options).score([sample], ungrouped=one_by_one("verifiers"))
     trace.record_metrics({f"medreward/{name}": v for name, v in outcome.components.items()})
     return outcome.number

@@ -12,7 +12,7 @@ from functools import cache
 from logging import getLogger
 from typing import Any, cast
 
-from medreward_client.scoring import Options, scorer
+from medreward_client.scoring import Options, one_by_one, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import COMPONENTS
 
@@ -39,7 +39,8 @@ async def compute_score(
         NoReward: the sample is unscored; verl leaves such a response out of its group.
     """
     sample = read_sample(solution_str, ground_truth, extra_info or {})
-    (outcome,) = await scorer(**_read_options(kwargs)).score([sample])
+    service = scorer(**_read_options(kwargs))
+    (outcome,) = await service.score([sample], ungrouped=one_by_one("verl"))
     components: dict[str, float | None] = {
         name: outcome.components.get(name) for name in COMPONENTS
     }
