@@ -19,6 +19,7 @@ from medreward.errors import Problem, ProblemKind
 from medreward.http import schemas
 from medreward.settings import Settings
 from tests.conftest import Serve
+from tests.contract.test_client import read_by_old_client
 from tests.support.judge_server import MODEL, Models, Say
 from tests.support.service import over_asgi
 
@@ -212,6 +213,17 @@ async def test_the_client_reads_what_was_compared(tmp_path: Path) -> None:
     assert {group.rank for group in reply.groups} == {client.GroupRank(10, 10, 0)}
     assert reply.rewards == (1.0, 0.375, 0.375, 0.375, 0.375) * 103
     assert [isinstance(one, client.Scored) and one.reward for one in singly] == list(reply.rewards)
+
+
+async def test_a_client_of_before_reads_a_reply_with_ranks(serve: Serve, tmp_path: Path) -> None:
+    """Its code ignores what it does not know, and the rewards are those of the reply."""
+    ids = ("judged", "refused")
+    samples = [row | {"id": name} for row, name in zip(group("g", "good", "bad"), ids, strict=True)]
+    async with serve(judge=Taste({"good": 1}), **ranked_by(tmp_path)) as service:
+        reply = await service.post("/reward", json={"samples": samples})
+
+    assert b'"rank":{"compared":1' in reply.content
+    assert read_by_old_client(reply.content) == "[('scored', 1.0), ('scored', 0.0)]"
 
 
 def longer_is_better(first: str, second: str) -> Say:

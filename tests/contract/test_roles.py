@@ -13,7 +13,7 @@ from medreward.app import create_app
 from medreward.engines.embedder import Embedder
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.embedders.peer import RoleEmbedder
-from medreward.engines.judge import Inquiry, Judge, Judgement, is_sound
+from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import load_templates
@@ -449,6 +449,22 @@ async def test_questions_that_the_prompt_does_not_show_make_no_difference() -> N
 
     assert [answer["probabilities"] for answer in reply.json()["answers"]] == [[1.0, 0.0]] * 3
     assert [len(batch) for batch in judge.batches] == [1]
+
+
+async def test_an_inquiry_arrives_whole_in_the_other_process() -> None:
+    """Every text of it, the second of two answers too, and the view."""
+    templates = load_templates()
+    pair = Inquiry(templates["preference"], "good", "ref", "why", second="bad", view=View.SWAPPED)
+    line = Inquiry(templates["rubric"], "good", question="why", criterion="Is kind.")
+    judge = ScriptedJudge(default="YES")
+    async with app_client(settings_of("judge"), judge) as (_, to_judge):
+        peer = RoleJudge("http://judge.localhost", transport=to_judge)
+        await peer.start()
+        judge.batches.clear()
+        await peer.decide([pair, line])
+        await peer.aclose()
+
+    assert [inquiry for batch in judge.batches for inquiry in batch] == [pair, line]
 
 
 async def test_now_and_then_a_caller_is_asked_to_connect_anew() -> None:

@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from medreward_client import RewardClient, Sample
+from medreward_client import NoReward, RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
 from tests.real_trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
 from tests.support.judge_server import Models, failing_for
@@ -231,3 +231,29 @@ def test_real_models_reward_a_run(tmp_path: Path) -> None:
         assert None not in rewards
         scored = zip(responses, rewards, strict=True)
         assert {reward for response, reward in scored if response == RESPONSES[0]} <= {1.0}
+
+
+RANKED = """
+name = "ranked"
+version = 1
+description = "The better answers of a group."
+template = "equivalence"
+[tags]
+[signals.group_rank]
+weight = 1.0
+"""
+
+
+def test_each_group_is_compared_by_itself(models: Models, tmp_path: Path) -> None:
+    """TRL passes the samples of a prompt in a row; two groups of one prompt are not mixed."""
+    models.rule = lambda first, second: "YES" if first.casefold() < second.casefold() else "NO"
+    (tmp_path / "ranked.toml").write_text(RANKED)
+    with serving(models, recipes=tmp_path / "ranked.toml", recipe="ranked") as service:
+        trainer = trained(funcs_of(service, num_generations=GENERATIONS), tmp_path)
+        with pytest.raises(NoReward, match="pass `num_generations`"):
+            trained(funcs_of(service), tmp_path)
+
+    for responses, rewards, _ in steps_of(trainer):
+        answers = [r.split("<answer>")[1].split("<")[0].strip(".").casefold() for r in responses]
+        beaten = [sum((a < b) + (a == b) / 2 for b in answers) - 1 / 2 for a in answers]
+        assert rewards == pytest.approx([won / (GENERATIONS - 1) for won in beaten])

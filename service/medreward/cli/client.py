@@ -410,10 +410,25 @@ def reasons(readiness: Readiness) -> str:
     return told or f"the service is {readiness.status}"
 
 
-def batches(lines: Sequence[T], size: int | None) -> list[Sequence[T]]:
-    """Cut *lines* into pieces of *size*; by default, small enough that progress is visible."""
+def batches(
+    lines: Sequence[T],
+    size: int | None,
+    *,
+    together: Callable[[T, T], bool] = lambda _one, _other: False,
+) -> list[Sequence[T]]:
+    """Cut *lines* into pieces of *size*; by default, small enough that progress is visible.
+
+    A piece is longer if the lines at its end belong *together*.
+    """
     size = size or min(LARGEST_BATCH, max(SMALLEST_BATCH, len(lines) // BATCHES))
-    return [lines[start : start + size] for start in range(0, len(lines), size)]
+    pieces, start = [], 0
+    while start < len(lines):
+        end = start + size
+        while end < len(lines) and together(lines[end - 1], lines[end]):
+            end += 1
+        pieces.append(lines[start:end])
+        start = end
+    return pieces
 
 
 async def in_order(

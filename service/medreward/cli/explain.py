@@ -255,6 +255,7 @@ WHAT_TO_DO: Mapping[ProblemKind, str] = {
     ProblemKind.INVALID_REFERENCE: "mend the sample's reference: scoring again will not help",
     ProblemKind.DEADLINE: "score again with a longer --deadline or a smaller --batch",
     ProblemKind.INVALID_REQUEST: "mend what it names: scoring again will not help",
+    ProblemKind.GROUP_NOT_WHOLE: "score the file with its whole groups: one sample has no rank",
     ProblemKind.SIGNAL_FAILED: "mend the signal, of MEDREWARD_SIGNALS if it is your own",
     ProblemKind.UNREADABLE: "use a judge that reads its language (MEDREWARD_JUDGE_MODEL)",
     ProblemKind.TOO_LONG: "shorten the text, or raise the service's limit "

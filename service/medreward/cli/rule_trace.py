@@ -183,8 +183,10 @@ def _asked(parsed: ParsedSample, recipe: Recipe) -> str:
         asked.append("the embedder")
     several = len(parsed.references) > 1
     told = " and ".join(asked) + (", for each reference" if several else "")
-    criteria = [] if recipe.signals.rubric is None else ["the judge about each criterion"]
-    return "; ".join([told, *criteria] if told else criteria)
+    more = [] if recipe.signals.rubric is None else ["the judge about each criterion"]
+    if recipe.signals.group_rank is not None:
+        more.append("the judge about pairs of the sample's group")
+    return "; ".join([told, *more] if told else more)
 
 
 def _problem(parsed: ParsedSample) -> Text:

@@ -109,7 +109,7 @@ async def _run(
 
     started = time.perf_counter()
     replies = await service.send_all(
-        batches(lines, plan.batch),
+        batches(lines, plan.batch, together=_are_compared),
         request,
         RewardReply,
         title=f"scoring under {recipe.name}",
@@ -120,6 +120,11 @@ async def _run(
     names = labels(lines, lambda sample: sample.id)
     scored = starmap(Scored, zip(names, (line.value for line in lines), results, strict=True))
     return RewardRun(list(scored), replies, seconds)
+
+
+def _are_compared(one: Line[Sample], other: Line[Sample]) -> bool:
+    """Return whether two lines are of one group that declares its size."""
+    return other.value.group_size is not None and one.value.group == other.value.group
 
 
 def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,7 @@ LLM_TEMPLATE = "report"
 """A template that only a language model can answer."""
 LIMITS_WITHOUT_LLM = (
     "no language model: sentences and whole answers are judged like terms; "
-    "reports and rubrics are refused"
+    "reports, rubrics and pairs of answers are refused"
 )
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medreward.app import create_app
-from medreward.cli.client import Connection
+from medreward.cli.client import Connection, batches
 from medreward.cli.terminal import CommandError
 from medreward.engines.remote.http_client import AsyncClient
 from medreward.engines.status import Readiness
@@ -22,6 +22,23 @@ Write = Callable[..., Path]
 
 SAMPLE = {"response": "<answer>Left lower lobe</answer>", "reference": "left lower lobe"}
 BUSY = {"error": {"kind": "overloaded", "message": "every permit is taken", "retryable": True}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "size", "pieces"),
+    [
+        ("aabbcc", 2, ["aa", "bb", "cc"]),
+        ("aaabbc", 2, ["aaa", "bb", "c"]),
+        ("aaaaab", 2, ["aaaaa", "b"]),
+        ("abcdef", 4, ["abcd", "ef"]),
+        ("", 2, []),
+    ],
+)
+def test_a_batch_ends_where_its_lines_need_not_be_together(
+    groups: str, size: int, pieces: list[str]
+) -> None:
+    """So a command that sends groups divides none of them."""
+    assert batches(groups, size, together=str.__eq__) == pieces
 
 
 class Turnstile:

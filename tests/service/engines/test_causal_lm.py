@@ -40,7 +40,12 @@ PAIRS = [
     ("Ménière disease, 気胸, β-haemolytic", "vertigo"),
 ]
 INQUIRIES = [
-    Inquiry(template, answer, reference, "Where?", "Names it" if name == "rubric" else None, view)
+    Inquiry(
+        *(template, answer, reference, "Where?"),
+        criterion="Names it" if name == "rubric" else None,
+        view=view,
+        second="the right lung" if name == "preference" else None,
+    )
     for view, (name, template) in zip(cycle(View), TEMPLATES.items(), strict=False)
     for answer, reference in PAIRS
 ]
