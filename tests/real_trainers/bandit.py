@@ -20,6 +20,16 @@ RESPONSES = [
     *(f"<answer>{answer}</answer>" for answer in ANSWERS[8:]),
 ]
 PROMPT = "Finding?"
+RANKED = """
+name = "ranked"
+version = 1
+description = "The better answers of a group."
+template = "equivalence"
+[tags]
+[signals.group_rank]
+weight = 1.0
+"""
+"""A recipe that compares the answers of a group."""
 NEVER_SAID = ["<|endoftext|>", "<|im_end|>", "<|im_start|>", "user", "assistant", PROMPT]
 
 

@@ -18,9 +18,9 @@ from swift.utils.utils import import_external_file
 
 from medreward_client import NoReward
 from medreward_client.trainers import ms_swift
-from tests.real_trainers.bandit import PROMPT, REFERENCE, bandit
+from tests.real_trainers.bandit import PROMPT, RANKED, REFERENCE, bandit
 from tests.support.judge_server import Models, failing_for
-from tests.support.process import Service, dies_once
+from tests.support.process import Service, dies_once, serving
 
 FUNCTIONS = ["medreward", "medreward_accuracy_llm", "medreward_format"]
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]
@@ -102,6 +102,18 @@ def test_a_reward_may_be_imputed(models: Models, service: Service, tmp_path: Pat
 
     assert rewards[:3] == pytest.approx([row[0] for row in EXPECTED[:3]])
     assert rewards[3] == pytest.approx(math.fsum(rewards[:3]) / 3)
+
+
+def test_each_group_is_compared_by_itself(models: Models, tmp_path: Path) -> None:
+    """The samples of a prompt come in a row, so with their number groups are declared."""
+    models.rule = lambda first, second: "YES" if first < second else "NO"
+    (tmp_path / "ranked.toml").write_text(RANKED)
+    with serving(models, recipes=tmp_path / "ranked.toml", recipe="ranked") as service:
+        functions = plugged_in(tmp_path, f"base_url={service.url!r}, num_generations=2")
+        rewards = rewarded(functions[:1], 0)[:, 0].tolist()
+
+    # The first two are one answer, but for its case.
+    assert rewards == [0.5, 0.5, 0.0, 1.0]
 
 
 def test_a_service_that_is_killed_in_a_step_costs_no_reward(

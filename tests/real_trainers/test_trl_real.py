@@ -13,7 +13,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from medreward_client import NoReward, RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
-from tests.real_trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
+from tests.real_trainers.bandit import ANSWERS, PROMPT, RANKED, REFERENCE, RESPONSES, bandit
 from tests.support.judge_server import Models, failing_for
 from tests.support.process import Service, dies_once, serving
 
@@ -231,17 +231,6 @@ def test_real_models_reward_a_run(tmp_path: Path) -> None:
         assert None not in rewards
         scored = zip(responses, rewards, strict=True)
         assert {reward for response, reward in scored if response == RESPONSES[0]} <= {1.0}
-
-
-RANKED = """
-name = "ranked"
-version = 1
-description = "The better answers of a group."
-template = "equivalence"
-[tags]
-[signals.group_rank]
-weight = 1.0
-"""
 
 
 def test_each_group_is_compared_by_itself(models: Models, tmp_path: Path) -> None:
