@@ -144,6 +144,19 @@ def test_groups_are_compared_where_one_has_two_members(run: Run, url: str, jsonl
     assert "Within groups" not in alone.stdout
 
 
+def test_a_group_of_a_declared_size_is_scored_at_once(
+    run: Run, url: str, jsonl: Write, tmp_path: Path
+) -> None:
+    """Whatever the batch, so it can be compared."""
+    out, declared = tmp_path / "out.jsonl", {"group_size": 3}
+    rows = [{**row, **declared, "group": name} for name in "ab" for row in (RIGHT, WRONG, WRONG)]
+
+    run("score", jsonl(*rows), "--url", url, "--out", out, "--batch", "2")
+
+    found = [json.loads(line)["relative"] for line in out.read_text("utf-8").splitlines()]
+    assert found == pytest.approx([1.1547, -0.5774, -0.5774] * 2, abs=1e-4)
+
+
 def test_groups_without_any_reward_are_told(run: Run, jsonl: Write) -> None:
     """There is nothing to compare, and no number stands for it."""
     with served(outage()) as url:
