@@ -20,6 +20,7 @@ from medreward.http import schemas
 from medreward.settings import Settings
 from tests.conftest import Serve
 from tests.contract.test_client import read_by_old_client
+from tests.support.engines import PacedJudge
 from tests.support.judge_server import MODEL, Models, Say
 from tests.support.service import over_asgi
 
@@ -187,6 +188,24 @@ async def test_pairs_are_counted_as_questions(serve: Serve, tmp_path: Path) -> N
     assert (refused.status_code, refused.json()["error"]["fits"]) == (413, 8)
     assert taken.json()["counts"]["scored"] == 8
     assert capped.json()["groups"][2]["rank"] == {"compared": 2, "of": 6, "intransitive": 0}
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"),
+    # Two batches of 16 questions always pass, and so does the first group.
+    [(4, 8), (5, 5), (8, 8)],
+)
+async def test_a_slow_judge_divides_no_group(
+    serve: Serve, tmp_path: Path, size: int, fits: int
+) -> None:
+    """The samples that it has time for end with a group."""
+    warm = group("w", *map(str, range(8)))
+    samples = [s for name in "abc" for s in group(name, *(f"{name}{n}" for n in range(size)))]
+    async with serve(judge=PacedJudge(400.0), **ranked_by(tmp_path)) as service:
+        await service.post("/reward", json={"samples": warm})
+        reply = await service.post("/reward", json={"samples": samples, "deadline_ms": 5})
+
+    assert (reply.status_code, reply.json()["error"]["fits"]) == (429, fits)
 
 
 async def test_the_client_reads_what_was_compared(tmp_path: Path) -> None:
