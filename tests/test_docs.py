@@ -29,12 +29,16 @@ def test_the_settings_page_lists_the_settings() -> None:
     assert written.stdout == (ROOT / "docs" / "settings.md").read_text("utf-8")
 
 
-def test_the_example_recipe_of_the_documentation_is_one() -> None:
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("## Your own recipe", "think-and-answer"), ("## `group_rank`", "right-then-better")],
+)
+def test_the_example_recipes_of_the_documentation_are_some(section: str, name: str) -> None:
     """What a reader copies from docs/recipes.md loads."""
-    page = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    page = (ROOT / "docs" / "recipes.md").read_text("utf-8").split(f"{section}\n")[1]
     example = page.split("```toml\n")[1].split("```")[0]
 
-    assert read_recipe(example, source="docs/recipes.md").name == "think-and-answer"
+    assert read_recipe(example, source="docs/recipes.md").name == name
 
 
 def test_the_readme_is_short() -> None:
