@@ -51,6 +51,21 @@ def test_sentences_numbers_and_lists_are_no_terms(text: str) -> None:
     assert not is_term(text)
 
 
+@pytest.mark.parametrize("text", ["MS", "COPD", "COPD.", "HbA", " mRNA "])
+def test_an_abbreviation_on_either_side_is_for_the_language_model(text: str) -> None:
+    """Its letters say little to a verifier: AUC 0.57, and 0.85 of the language model."""
+    assert not is_about_terms(Inquiry(MATCH, text, "multiple sclerosis"))
+    assert not is_about_terms(Inquiry(MATCH, "multiple sclerosis", text))
+
+
+@pytest.mark.parametrize(
+    "text", ["Lupus", "increased CSF protein", "LEFT LOWER LOBE", "CARDIOMEGALY"]
+)
+def test_a_term_with_capitals_is_no_abbreviation(text: str) -> None:
+    """Of terms that hold an abbreviation a verifier knows as much (AUC 0.98 of both)."""
+    assert is_about_terms(Inquiry(MATCH, text, "lupus"))
+
+
 def test_both_texts_have_to_be_terms() -> None:
     """A sentence on either side, or no reference, leaves the pair to the language model."""
     term, sentence = "lupus", "It is lupus."

@@ -1,7 +1,8 @@
 """Which pairs of texts are terms, which a verifier compares; all others are for a language model.
 
 Terms behind a question are not: on answers to questions a language model tells right from wrong
-better (docs/local_engines.md), since what a term has to say depends on what was asked.
+better (docs/local_engines.md), since what a term has to say depends on what was asked. Nor are
+abbreviations, whose letters say little to a verifier.
 """
 
 import re
@@ -108,18 +109,20 @@ VERBS = frozenset(
 """Words that make a sentence of a text, whether or not it is a correct one."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")  # noqa: RUF001 - a typographic apostrophe
+_ABBREVIATION = re.compile(r"[^\W\d_]{2,7}")
 _OF_SENTENCES = re.compile(r"[\d:;?!=<>\[\]{}|\n]|\.(?=\s)|,.*,")
 """Digits, the marks of sentences and labels, and lists of three."""
 
 
 def is_about_terms(inquiry: Inquiry) -> bool:
-    """Return True if answer and reference are terms, without a question.
+    """Return True if answer and reference are terms, without a question, and none an abbreviation.
 
     A term has few words, no verb and no digit, and is no sentence.
     """
     if inquiry.shown_question is not None:
         return False
-    return is_term(inquiry.answer) and is_term(inquiry.reference or "")
+    texts = (inquiry.answer, inquiry.reference or "")
+    return all(is_term(text) and not is_abbreviation(text) for text in texts)
 
 
 def is_term(text: str) -> bool:
@@ -128,3 +131,9 @@ def is_term(text: str) -> bool:
         return False
     words = _WORD.findall(text.lower().replace("’", "'"))  # noqa: RUF001 - the same
     return 0 < len(words) <= MOST_WORDS and VERBS.isdisjoint(words)
+
+
+def is_abbreviation(text: str) -> bool:
+    """Return True if a text is one short word with two capitals, such as `MS` or `HbA`."""
+    word = text.strip().rstrip(".")
+    return bool(_ABBREVIATION.fullmatch(word)) and sum(map(str.isupper, word)) > 1
