@@ -549,7 +549,7 @@ def test_what_is_unscored_is_told_by_its_reason(
         ('{"response": "x", "reference": []}', "line 2: reference: must be a text, or a list"),
         ('{"respones": "x", "reference": "y"}', "line 2: respones: no field of a sample"),
         (json.dumps(SAMPLE), "line 2: id: that of line 1 as well"),
-        ('{"response": "x", "reference": "y", "criteria": [1]}', "line 2: criteria: must be"),
+        ('{"response": "x", "reference": "y", "criteria": [1]}', "line 2: criteria[0]: must be"),
         ('{"response": "x", "reference": "y", "group_size": true}', "line 2: group_size: must be"),
         ('{"response": "x", "reference": "y", "extra": 1}', "line 2: extra: must be an object"),
     ],

@@ -255,6 +255,8 @@ def test_a_failure_under_another_recipe_stands_in_nobodys_way(
         {"modality": "X_RAY"},
         {"criteria": [Criterion("names the side", 1.0)]},
         {"criteria": [ChoiceCriterion("names the side", [Choice("no", 0), Choice("yes", 1)])]},
+        {"extra": {"language": "yo"}},
+        {"group": "g", "group_size": 1},
     ],
 )
 def test_an_id_stands_for_one_content(
@@ -269,16 +271,80 @@ def test_an_id_stands_for_one_content(
 
 
 @pytest.mark.parametrize(
-    "change", [{"reference": ["left lower lobe"]}, {"group": "g"}, {"extra": {"note": "x"}}]
+    ("before", "now"),
+    [
+        ({}, {"reference": ["left lower lobe"]}),
+        ({}, {"group": "g"}),
+        ({"extra": {"a": [1, 2], "b": {"c": 0}}}, {"extra": {"b": {"c": 0}, "a": (1, 2)}}),
+    ],
 )
 def test_what_changes_no_reward_changes_no_content(
-    client: RewardClient, path: Path, change: dict[str, Any]
+    client: RewardClient, path: Path, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """A list of one reference equals that reference; `extra` is ignored."""
+    """A list of one reference equals that reference, and the keys of `extra` have no order."""
     (sample,) = samples_of(1)
-    score_many(client, [sample], path)
+    score_many(client, [replace(sample, **before)], path)
 
-    assert score_many(client, [replace(sample, **change)], path).found == 1
+    assert score_many(client, [replace(sample, **now)], path).found == 1
+
+
+WRITTEN_BEFORE_EXTRA_COUNTED = {
+    "plain": "1933c1282118df284389b086feaac7ba",
+    "rubric": "f8ae79decfc69b8f6b6a2a906b043416",
+}
+"""Digests that a version wrote which read neither `extra` nor `group_size`."""
+
+
+def test_a_file_of_before_is_read_as_it_was(client: RewardClient, path: Path) -> None:
+    """Its samples are found again; one with an `extra` is refused, since nobody knows which it had."""
+    rubric = [Criterion("names the side", 1.0)]
+    samples = [
+        Sample("left", "left lower lobe", id="plain", question="Where?"),
+        Sample("left", "", id="rubric", criteria=rubric),
+    ]
+    score_many(client, samples, path)
+    lines = [line | {"digest": WRITTEN_BEFORE_EXTRA_COUNTED[line["id"]]} for line in lines_of(path)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+    assert score_many(client, samples, path).found == 2
+    with pytest.raises(OtherResults, match="extra or group_size differ, or an older version"):
+        score_many(client, [replace(samples[0], extra={"language": "yo"})], path)
+
+
+def grouped(sizes: list[int]) -> list[Sample]:
+    """Make groups of declared sizes, one after the other."""
+    names = [(f"g{n}", size) for n, size in enumerate(sizes) for _ in range(size)]
+    return [
+        replace(sample, group=group, group_size=size)
+        for sample, (group, size) in zip(samples_of(sum(sizes)), names, strict=True)
+    ]
+
+
+def test_a_group_of_a_declared_size_is_in_one_request(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """A request may then be larger than the batch; a single sample between two groups joins one."""
+    samples = [*grouped([3, 3, 1]), Sample("alone", "left", id="alone")]
+
+    score_many(client, samples, path, batch=4, in_flight=1)
+
+    assert [len(request) for request in service.asked] == [6, 2]
+
+
+def test_a_group_with_a_sample_without_a_reward_is_sent_whole(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """The reward of one may depend on the others; a group that has all of its rewards is not sent."""
+    samples = grouped([2, 3])
+    service.unscored = {"s3"}
+    score_many(client, samples, path)
+    service.asked, service.unscored = [], set()
+
+    tally = score_many(client, samples, path)
+
+    assert service.ids == ["s2", "s3", "s4"]
+    assert tally == tally_of(scored=5, found=2)
+    assert all(isinstance(result, Scored) for result in read_results(path).values())
 
 
 def test_samples_without_ids_are_named_by_their_position(

@@ -66,6 +66,16 @@ def test_a_form_well_filled_in_is_no_answer(result: Unscored) -> None:
         impute([sample()], [result])
 
 
+def test_under_another_range_the_group_alone_is_a_substitute() -> None:
+    """Its weights need not add up to 1, so known components say nothing of the whole."""
+    result = unscored(accuracy_embed=EMBED)
+    samples = [sample("a"), sample("a")]
+
+    assert impute(samples, [scored(-1.5), result], (-2.0, 1.0)) == [-1.5, -1.5]
+    with pytest.raises(NoReward):
+        impute(samples[:1], [result], (-2.0, 1.0))
+
+
 @pytest.mark.parametrize("named", [None, ""])
 def test_a_group_is_not_the_samples_without_a_group(named: str | None) -> None:
     """Samples without a group do not form one, nor belong to that with an empty name."""

@@ -29,6 +29,8 @@ class ToldService:
     headers: list[dict[str, str]] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
     """What differs in the provenance."""
+    range: tuple[float, float] | None = None
+    """The range that the replies tell, if any."""
 
     @property
     def samples(self) -> list[dict[str, Any]]:
@@ -54,6 +56,8 @@ def told_service() -> Iterator[ToldService]:
             service.headers.append(dict(self.headers))
             reply = reward_body(*map(_result, asked["samples"]))
             reply["provenance"] |= service.origin
+            if service.range is not None:
+                reply["range"] = service.range
             body = json.dumps(reply).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

@@ -220,10 +220,10 @@ def read_by_old_client(content: bytes) -> str:
 
 @pytest.mark.anyio
 async def test_a_client_of_before_reads_the_replies_of_now() -> None:
-    """The code of the client as it was before ranges and rubrics reads a reply that has both."""
+    """The code of the client as it was before ranges, rubrics and groups reads a reply with all three."""
     app = create_app(Settings(judge="scripted", embedder="hashed"), judge=ScriptedJudge())
     rubric = [{"text": "Names the lobe.", "points": 3}, {"text": "Is rude.", "points": -3}]
-    samples = [
+    samples: list[dict[str, Any]] = [
         {
             "id": "judged",
             "response": "It is the left lower lobe.",
@@ -232,14 +232,22 @@ async def test_a_client_of_before_reads_the_replies_of_now() -> None:
         },
         {"id": "refused", "response": "It is the left lower lobe.", "reference": ""},
     ]
+    grouped = [{**sample, "group": "p", "group_size": 2} for sample in samples]
     async with app.router.lifespan_context(app):
         await loaded(app)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            reply = await http.post("/reward", json={"recipe": "rubric", "samples": samples})
+            replies = [
+                await http.post("/reward", json={"recipe": "rubric", "samples": sent})
+                for sent in (samples, grouped)
+            ]
 
-    assert b'"range":[-2.0,1.0]' in reply.content
-    assert read_by_old_client(reply.content) == "[('scored', 0.0), ('unscored', None)]"
+    for reply in replies:
+        assert b'"range":[-2.0,1.0]' in reply.content
+        assert b'"unanswered":0' in reply.content
+        assert read_by_old_client(reply.content) == "[('scored', 0.0), ('unscored', None)]"
+    assert b'"groups":[{"id":"p"' in replies[1].content
+    assert b'"relative":' in replies[1].content
 
 
 @pytest.mark.anyio

@@ -47,7 +47,8 @@ BATCH_SAMPLES = 512
 BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below a service's limit."""
 
-Rewarded = tuple[Scored | Unscored, Provenance]
+Rewarded = tuple[Scored | Unscored, Provenance, tuple[float, float]]
+"""The result of one sample, and the provenance and the range of its reply."""
 Result = Rewarded | Exception
 BatchKey = tuple[Terms, Patience]
 """The terms and the patience that the calls of a batch share."""
@@ -176,7 +177,7 @@ class Batcher:
                 continue
             reply = joined(RewardRoute(terms), batch, answers)
             found += [
-                answers.refused.get(place) or (result, reply.provenance)
+                answers.refused.get(place) or (result, reply.provenance, reply.range)
                 for place, result in enumerate(reply.results)
             ]
         return found

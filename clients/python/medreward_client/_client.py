@@ -120,7 +120,7 @@ class AsyncRewardClient:
         """
         terms, patience = Terms(recipe, run_id, step), self._patience_for(deadline_s)
         if isinstance(samples, Sample):
-            result, _ = await self._reward_one(samples, terms, patience)
+            result, *_ = await self._reward_one(samples, terms, patience)
             return result
         batcher = await self._batchers.get()
         return await batcher.reward_all(samples, terms, patience.from_now())
@@ -128,7 +128,7 @@ class AsyncRewardClient:
     async def _reward_one(
         self, sample: Sample, terms: Terms, patience: Patience | None = None
     ) -> Rewarded:
-        """Score one sample; also return the provenance of its result."""
+        """Score one sample; also return the provenance and the range of its reply."""
         batcher = await self._batchers.get()
         return await batcher.reward(sample, terms, patience or self._patience)
 

@@ -308,15 +308,15 @@ def pause_after(attempt: int, failure: TryAgain, pauses: Pauses = PAUSES) -> flo
 
 def _json_of(body: Mapping[str, object]) -> bytes:
     try:
-        return orjson.dumps(body, default=_as_builtin)
+        return orjson.dumps(body, default=as_builtin)
     except orjson.JSONEncodeError as exc:
         if "surrogates" not in str(exc):
             raise
         # A degenerate rollout may hold half a character, which only an escape can carry.
-        return json.dumps(body, default=_as_builtin).encode()
+        return json.dumps(body, default=as_builtin).encode()
 
 
-def _as_builtin(value: object) -> object:
+def as_builtin(value: object) -> object:
     """Convert dataclasses, mappings and sequences other than dict, list and tuple for JSON."""
     if is_dataclass(value) and not isinstance(value, type):
         # As orjson does: what is not in an instance's dict is not sent.

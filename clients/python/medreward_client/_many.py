@@ -9,7 +9,6 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from os import PathLike
 from typing import Unpack
 
@@ -25,6 +24,8 @@ IN_FLIGHT = 4
 FOUND_SHOWN = 1000
 """Samples found in the file pass faster than the bar can be drawn."""
 REFUSALS_KEPT = 5
+LARGEST_GROUP = 4096
+"""The service's limit; more samples of one group are divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def score_many(
     Ids must be unique; a sample without one is named by its position, `#0`, `#1`, so keep the
     order, or set ids. Samples are read as they are needed: `in_flight` requests of `batch`
     samples are in memory, and about 200 bytes for each sample that was read.
+    Neighbours of a group with a `group_size` share a request, which may then have more than `batch`
+    samples, and all of them are sent again if one has no reward.
     `asking` is that of `RewardClient.reward`; its deadline is each request's. `progress` draws a
     bar (needs rich); None draws one on a terminal.
 
@@ -85,7 +88,7 @@ def score_many(
         run = _Run(client._client, file, show, asking)  # noqa: SLF001 - the same package
         longest_s = client._longest_s(asking.get("deadline_s"))  # noqa: SLF001 - the same package
         left = run.without_reward(samples)
-        _each(run.score, iter(lambda: tuple(islice(left, batch)), ()), in_flight, longest_s)
+        _each(run.score, _batches(left, batch), in_flight, longest_s)
         show(run.tally)
     return run.tally
 
@@ -160,15 +163,16 @@ class _Run:
         scored = self._scored + self._found
         return Tally(scored, unscored, self._found, dict(self._reasons), dict(self._refused))
 
-    def without_reward(self, samples: Iterable[Sample]) -> Iterator[Named]:
-        """Yield the samples that have no reward in the file."""
-        for position, sample in enumerate(samples):
-            named = name(sample, position)
-            if not self._file.has_reward_of(named):
-                yield named
+    def without_reward(self, samples: Iterable[Sample]) -> Iterator[list[Named]]:
+        """Yield the samples that have no reward in the file, with all of their group."""
+        for group in _groups(samples):
+            # Asked of each, since the file checks that an id belongs to one sample.
+            rewarded = [self._file.has_reward_of(named) for named in group]
+            if not all(rewarded):
+                yield group
                 continue
-            self._found += 1
-            if self._found % FOUND_SHOWN == 0:
+            before, self._found = self._found, self._found + len(group)
+            if self._found // FOUND_SHOWN > before // FOUND_SHOWN:
                 self._show(self.tally)
 
     async def score(self, batch: Sequence[Named]) -> None:
@@ -209,6 +213,35 @@ class _Run:
         except RequestRefused as own:
             return Unscored(named.sample.id, refusal_of(own), {}, ())
         raise refused
+
+
+def _groups(samples: Iterable[Sample]) -> Iterator[list[Named]]:
+    """Yield each sample with its neighbours of a group whose size is declared."""
+    group: list[Named] = []
+    for position, sample in enumerate(samples):
+        size = sample.group_size
+        if group and (size is None or sample.group != group[-1].sample.group):
+            yield group
+            group = []
+        group.append(name(sample, position))
+        # Not when the next group begins: no sample is read before it is needed.
+        if len(group) >= min(size or 1, LARGEST_GROUP):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _batches(groups: Iterable[Sequence[Named]], batch: int) -> Iterator[Sequence[Named]]:
+    """Yield samples, at least *batch* of them but for the last, without dividing a group."""
+    found: list[Named] = []
+    for group in groups:
+        found += group
+        if len(found) >= batch:
+            yield tuple(found)
+            found = []
+    if found:
+        yield tuple(found)
 
 
 def _each(

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 import orjson
 
+from medreward_client._http import as_builtin
 from medreward_client._reading import read_as
 from medreward_client._types import (
     ChoiceCriterion,
@@ -81,14 +82,20 @@ def read_results(path: str | PathLike[str]) -> dict[str, Scored | Unscored]:
 def name(sample: Sample, position: int) -> Named:
     """Return a sample with its id, or its position, and a digest of what its reward depends on."""
     references = sample.reference
-    content = [
+    content: list[object] = [
         sample.response,
         [references] if isinstance(references, str) else list(references),
         sample.question,
         sample.modality,
         [_plain(line) for line in sample.criteria or ()],
     ]
-    digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=DIGEST_BYTES).hexdigest()
+    # Only if it is given, so that files written before it counted are read as they were.
+    if sample.extra:
+        content.append(dict(sample.extra))
+    if sample.group_size is not None:
+        content.append([sample.group, sample.group_size])
+    written = json.dumps(content, sort_keys=True, default=as_builtin).encode()
+    digest = hashlib.blake2b(written, digest_size=DIGEST_BYTES).hexdigest()
     return Named(f"#{position}" if sample.id is None else sample.id, digest, sample)
 
 
@@ -145,7 +152,8 @@ class ResultsFile:
         if digest not in (None, named.digest):
             raise OtherResults(
                 f"{self._path}: {named.id!r} was another sample there (its response, reference, "
-                "question, modality or criteria differ); write to a new file"
+                "question, modality, criteria, extra or group_size differ, or an older version "
+                "wrote the line without the last two); write to a new file"
             )
         return digest is not None and named.id not in self._unscored
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from medreward_client._errors import NoReward
-from medreward_client._types import Component, Sample, Scored, Unscored
+from medreward_client._types import UNIT, Component, Sample, Scored, Unscored
 
 FEWEST = 32
 """The fewest samples to take a share of: one failure in four is not an outage."""
@@ -73,12 +73,17 @@ def refuse(results: Sequence[Scored | Unscored]) -> None:
         raise NoReward(f"{summary}: {unscored[0].message}", counts=counts)
 
 
-def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> list[float]:
+def impute(
+    samples: Sequence[Sample],
+    results: Sequence[Scored | Unscored],
+    of_recipe: tuple[float, float] = UNIT,
+) -> list[float]:
     """Return the rewards, with a number in place of each missing one.
 
     The number is the mean of the group's rewards; if the group has none, the weighted mean of the
     known components, provided that one of them is a model's. Rules alone are not enough: they
-    would give full reward for correct formatting.
+    would give full reward for correct formatting. Nor are components if the range `of_recipe` is
+    not 0 to 1: weights that do not add up to 1 cannot be scaled without the missing ones.
 
     Raises:
         NoReward: neither mean is known.
@@ -93,7 +98,8 @@ def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> l
             rewards.append(result.reward)
             continue
         peers = groups.get(sample.group)
-        stand_in = fmean(peers) if peers else _mean_of(result.components)
+        known = _mean_of(result.components) if of_recipe == UNIT else None
+        stand_in = fmean(peers) if peers else known
         if stand_in is None:
             refuse([result])
         else:

@@ -14,6 +14,7 @@ from medreward_client._http import given_text
 from medreward_client._loops import run_in_background
 from medreward_client._parts import LONGEST_S, is_about_a_sample, problem_of, refusal_of
 from medreward_client._types import (
+    UNIT,
     Problem,
     Provenance,
     Sample,
@@ -44,7 +45,8 @@ class Options(TypedDict, total=False):
     `pinned`: raise NoReward if the service's recipe, judge or embedder is not that of the run's
     first rewards, which is a warning otherwise; MEDREWARD_PINNED=true does the same.
     `on_unscored`: native (the trainer's own channel; raise if it has none), raise, impute (the
-    mean of the group's scored samples, or of the known components, scaled up), zero.
+    mean of the group's scored samples, or of the known components, scaled up), zero (only for a
+    recipe whose least reward is 0: a failure must not earn more than an answer).
     A step may lack the rewards of `max_unscored_share` of its samples; more raises.
     """
 
@@ -164,6 +166,8 @@ class Scorer:
         self._client = AsyncRewardClient(base_url, api_key=api_key, deadline_s=deadline_s)
         self._longest_s = LONGEST_S if deadline_s is None else deadline_s
         self._recipe, self._run_id = given_text(recipe), given_text(run_id)
+        self._range: tuple[float, float] | None = None
+        """The recipe's least and greatest reward; None before the first reply."""
         self._on_unscored = on_unscored
         self._origin = Origin(pinned=is_pinned() if pinned is None else pinned)
         self._guard = UnscoredGuard(max_unscored_share)
@@ -188,6 +192,7 @@ class Scorer:
                 the recipe compares whole groups and a sample came without its own, whatever
                 `on_unscored`.
             MedrewardError: the service refuses the request itself.
+            ValueError: `on_unscored` is zero, and the recipe's least reward is another number.
         """
         found = await asyncio.gather(*(self._result(sample, step) for sample in samples))
         self._origin.check([provenance for _, provenance in found if provenance is not None])
@@ -250,7 +255,8 @@ class Scorer:
         """Score one sample, in a request with others; only errors of the whole request are raised."""
         terms = Terms(self._recipe, self._run_id, step)
         try:
-            return await self._client._reward_one(sample, terms)  # noqa: SLF001 - the same package
+            asked = self._client._reward_one(sample, terms)  # noqa: SLF001 - the same package
+            result, provenance, of_recipe = await asked
         except TryAgain as failure:
             problem = problem_of(failure)
         except RequestRefused as refused:
@@ -258,17 +264,33 @@ class Scorer:
             if not is_about_a_sample(refused):
                 raise
             problem = refusal_of(refused)
+        else:
+            self._check_range(*of_recipe)
+            return result, provenance
         return Unscored(sample.id, problem, {}, ()), None
 
     def _rewards(
         self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool
     ) -> list[float | None]:
         if self._on_unscored == "impute":
-            return list(impute(samples, results))
-        if self._on_unscored == "raise" or (self._on_unscored == "native" and not says_none):
+            return list(impute(samples, results, self._range or UNIT))
+        is_raised = self._on_unscored == "raise" or (
+            self._on_unscored == "native" and not says_none
+        )
+        # Before the first reply, nobody knows whether 0 is the least reward.
+        if is_raised or (self._on_unscored == "zero" and self._range is None):
             refuse(results)
         missing = 0.0 if self._on_unscored == "zero" else None
         return [r.reward if isinstance(r, Scored) else missing for r in results]
+
+    def _check_range(self, least: float, most: float) -> None:
+        """Remember the recipe's range; ValueError if a failure would earn 0 and that is not its least."""
+        self._range = (least, most)
+        if self._on_unscored == "zero" and least != 0:
+            raise ValueError(
+                f"on_unscored='zero': the recipe's rewards go from {least:g} to {most:g}, so a "
+                "failure would not get the least of them; choose native, raise or impute"
+            )
 
 
 _scorer = cache(Scorer)

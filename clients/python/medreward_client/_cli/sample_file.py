@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medreward_client._cli.terminal import Misuse
-from medreward_client._types import Choice, ChoiceCriterion, Criterion, Sample
+from medreward_client._types import Sample
+from medreward_client.criteria import read_criteria
 from medreward_client.jsonl import numbered_lines
 
 STANDARD_INPUT = Path("-")
@@ -110,7 +111,7 @@ def _sample(line: bytes) -> Sample:
         _text("response", found["response"]),
         _references(found["reference"]),
         **texts,
-        criteria=_criteria(found.get("criteria")),
+        criteria=read_criteria(found.get("criteria")) or None,
         extra=extra,
         group_size=size,
     )
@@ -143,19 +144,3 @@ def _references(value: object) -> str | list[str]:
     if isinstance(value, str):
         return _text("reference", value)
     raise ValueError("reference: must be a text, or a list of accepted texts")
-
-
-def _criteria(value: object) -> list[Criterion | ChoiceCriterion] | None:
-    if value is None:
-        return None
-    try:
-        return [_criterion(one) for one in value]  # type: ignore[attr-defined]
-    except (TypeError, KeyError):
-        raise ValueError('criteria: must be a list of {"text": "...", "points": 1}') from None
-
-
-def _criterion(value: dict[str, Any]) -> Criterion | ChoiceCriterion:
-    if "choices" not in value:
-        return Criterion(**value)
-    choices = [Choice(**one) for one in value["choices"]]
-    return ChoiceCriterion(**{**value, "choices": choices})
