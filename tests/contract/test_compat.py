@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,18 @@ PROMPT = "<|im_start|>user\nWhich lobe is affected?<|im_end|>\n<|im_start|>assis
 RIGHT = "<X_RAY><thinking>Basal.</thinking><answer>Left lower lobe</answer>"
 WRONG = "<X_RAY><thinking>Basal.</thinking><answer>Right lung</answer>"
 LABEL = {"reference": "left lower lobe", "modality": "X_RAY"}
+ENGLISH = "The pain is in the lower part of the left lung, and it began two days ago."
+SPOKEN = """
+name = "spoken"
+version = 1
+description = "The language of the answer alone."
+template = "match"
+tags = "none"
+
+[signals.language]
+weight = 1.0
+tags_share = 0.0
+"""
 
 
 def openrlhf(*responses: str, label: Any = LABEL) -> dict[str, Any]:
@@ -135,6 +148,41 @@ async def test_a_row_may_call_its_reference_as_other_rows_of_gyms(serve: Serve) 
         reply = (await client.post("/verify", json=given)).json()
 
     assert reply["reward"] == pytest.approx(1.0)
+
+
+async def test_a_row_of_nemo_gym_may_have_a_rubric(serve: Serve) -> None:
+    """Its criteria are scored as in /reward, with choices and points of either sign."""
+    criteria = [
+        {"text": "Names the side.", "points": 3},
+        {"text": "Tells to wait.", "points": -6},
+        {"text": "Says how sure.", "choices": [{"text": "no", "points": 0}, {"text": "yes", "points": 3}]},
+    ]  # fmt: skip
+    given = row("Left.", reference="", criteria=criteria)
+    sample = {"response": "Left.", "reference": "", "criteria": criteria}
+    async with serve(judge=ScriptedJudge(default="YES"), recipe="rubric") as client:
+        verified = (await client.post("/verify", json=given)).json()
+        plain = (await client.post("/reward", json={"samples": [sample]})).json()["results"][0]
+        empty = (await client.post("/verify", json=row("Left.", reference=""))).json()
+
+    assert verified["reward"] == verified["reward_components"]["rubric"] == plain["reward"] == 0.0
+    assert (verified["mask_sample"], verified["criteria"]) == (False, criteria)
+    assert empty["mask_sample"] is True
+    assert empty["failure_reason"].startswith("invalid_request: criteria: ")
+
+
+async def test_a_row_of_nemo_gym_may_have_what_further_signals_read(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """`extra` reaches the recipe's signals; a missing key is named."""
+    (tmp_path / "spoken.toml").write_text(SPOKEN, encoding="utf-8")
+    async with serve(recipes=str(tmp_path), recipe="spoken") as client:
+        spoken = (await client.post("/verify", json=row(ENGLISH, extra={"language": "en"}))).json()
+        other = (await client.post("/verify", json=row(ENGLISH, extra={"language": "ja"}))).json()
+        missing = (await client.post("/verify", json=row(ENGLISH))).json()
+
+    assert (spoken["reward"], other["reward"]) == (1.0, 0.0)
+    assert missing["mask_sample"] is True
+    assert "extra.language" in missing["failure_reason"]
 
 
 @pytest.mark.parametrize("output", [[], [{"type": "function_call", "name": "look"}]])
@@ -305,6 +353,24 @@ async def test_zeros_have_to_be_asked_for(serve: Serve) -> None:
 
     assert (many["rewards"], many["extra_logs"]["scored"]) == ([0.0, 1.0], [0.0, 1.0])
     assert (one["score"], one["scored"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/compat/openrlhf", openrlhf("Lie down.")), ("/compat/slime", slime("Lie down."))],
+)
+async def test_zeros_are_refused_where_they_would_pay_a_failure(
+    serve: Serve, path: str, body: Any
+) -> None:
+    """A rubric's rewards go below 0; refused before anything is judged, in words."""
+    judge = ScriptedJudge(default="YES")
+    async with serve(judge=judge) as client:
+        reply = await client.post(f"{path}?recipe=rubric&on_unscored=zero", json=body)
+
+    assert reply.status_code == 422
+    told = reply.json()["error"]["message"]
+    assert told.startswith("on_unscored=zero: the rewards of the recipe rubric go from -2 to 1")
+    assert len(judge.batches) == 1  # its warm-up
 
 
 async def test_what_is_imputed_is_the_mean_of_what_was_had(serve: Serve) -> None:

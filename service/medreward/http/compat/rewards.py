@@ -2,10 +2,24 @@
 
 import math
 
-from medreward.errors import NoReward, NoRewardYet
+from medreward.errors import InvalidRequest, NoReward, NoRewardYet
 from medreward.http.compat.schemas import OnUnscored
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Components, Reward, Unscored
+
+
+def check_zero(recipe: Recipe, on_unscored: OnUnscored) -> None:
+    """Check that 0 for an unscored sample is the least reward of the recipe.
+
+    Raises:
+        InvalidRequest: it is not, so a failure could earn more than an answer.
+    """
+    least, most = recipe.bounds
+    if on_unscored == "zero" and least != 0:
+        raise InvalidRequest(
+            f"on_unscored=zero: the rewards of the recipe {recipe.name} go from {least:g} to "
+            f"{most:g}, so a failure would not get the least of them; choose raise or impute"
+        )
 
 
 def number_for(

@@ -173,6 +173,13 @@ class VerifyRequest(_Given):
     ]
     question: str | None = None
     modality: str | None = None
+    criteria: tuple[SampleCriterion, ...] | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """The fields of the sample that the row has."""
+        return {name: value for name, value in self if name != "response"}
 
 
 class VerifyReply(BaseModel):
@@ -218,7 +225,8 @@ class RewardUrlOptions(UrlOptions):
 
     on_unscored: OnUnscored = "raise"
     """Reply for an unscored sample: `raise` is an HTTP error; `impute` is the weighted mean of its
-    known components, if a model gave one of them, else an error; `zero` is 0."""
+    known components, if a model gave one of them, else an error; `zero` is 0, and refused if the
+    recipe's least reward is another number."""
 
 
 class SlimeUrlOptions(RewardUrlOptions):

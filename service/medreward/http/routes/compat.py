@@ -14,7 +14,7 @@ from medreward.errors import InvalidRequest
 from medreward.http import schemas
 from medreward.http.bodies import validated
 from medreward.http.compat.nemo_gym import aggregated, verified
-from medreward.http.compat.rewards import logs_of, number_for
+from medreward.http.compat.rewards import check_zero, logs_of, number_for
 from medreward.http.compat.schemas import (
     AggregateReply,
     AggregateRequest,
@@ -107,8 +107,7 @@ async def verify(request: Request) -> Response:
         # The row with all its fields, including those that no schema names.
         row = await receive(request, RootModel[dict[str, Any]], permit)
         body = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
-        said, label = without_end(body.response.text), body.model_dump(exclude={"response"})
-        samples = [Sample(response=said, **label)]
+        samples = [Sample(response=without_end(body.response.text), **body.label)]
         names = Names("response", lambda _: "modality")
         recipe, (result,) = await _rewarded(request, samples, options, permit, names)
         try:
@@ -172,6 +171,8 @@ async def _rewarded(
         deadline_ms=options.deadline_ms,
     )
     job = reward_job(request, body, permit, names)
+    if isinstance(options, RewardUrlOptions):
+        check_zero(job.recipe, options.on_unscored)
     # A trainer repeats a refused request as it is. What is judged by the deadline is cached, so a
     # request that is too long for one deadline is finished by its repetitions.
     caller = replace(job.caller, can_split=False)
