@@ -10,6 +10,9 @@ from typing import Any
 from tests.client.listening import listening
 from tests.client.stand_in import JUDGED, judge_body, reward_body
 
+PROBE = "probe"
+"""The id of the sample by which the trainer asks what the recipe is."""
+
 Result = dict[str, Any]
 Rule = Callable[[dict[str, Any]], Result]
 """What comes back for a sample."""
@@ -39,7 +42,7 @@ def unscored(kind: str, *, retryable: bool) -> Result:
 class StandIn:
     """A running stand-in: its address, its scripted replies, and the requests it received.
 
-    `refusals` are statuses for the next requests. The service reports that it is loading for the first
+    `range` is the recipe's, if it tells one. `refusals` are statuses for the next requests. The service reports that it is loading for the first
     `looks_while_loading` health checks.
     """
 
@@ -47,6 +50,7 @@ class StandIn:
     rule: Rule = field(default=lambda _: scored(1.0))
     health: str = "ready"
     looks_while_loading: int = 0
+    range: tuple[float, float] | None = None
     origin: dict[str, str] = field(default_factory=dict)
     refusals: list[int] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +59,7 @@ class StandIn:
     def samples(self) -> list[dict[str, Any]]:
         """Samples it was asked to score, without probes."""
         found = [one for body in self.asked for one in body.get("samples", ())]
-        return [one for one in found if one["reference"] != "probe"]
+        return [one for one in found if one["id"] != PROBE]
 
     def answer(self, path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Return status and body of a reply."""
@@ -69,10 +73,12 @@ class StandIn:
         rows = [{"id": one.get("id"), **self._result(one)} for one in asked["samples"]]
         body = reward_body(*rows)
         body["provenance"] |= self.origin
+        if self.range is not None:
+            body["range"] = self.range
         return 200, body
 
     def _result(self, sample: dict[str, Any]) -> Result:
-        return scored(1.0) if sample["reference"] == "probe" else self.rule(sample)
+        return scored(1.0) if sample["id"] == PROBE else self.rule(sample)
 
 
 @contextmanager

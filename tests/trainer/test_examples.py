@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medreward_client import Choice, ChoiceCriterion, Criterion
 from medreward_trainer.config.config import Data
 from medreward_trainer.data.examples import (
     MODALITIES,
@@ -319,6 +321,67 @@ def test_a_file_without_rows_is_named(tmp_path: Path, content: str) -> None:
         read_examples(Data(), [str(path)])
 
 
+RUBRIC = [
+    {"text": "Names the lung.", "points": 3},
+    {"text": "Tells to wait.", "points": -2},
+    {"text": "Is sure.", "choices": [{"text": "no", "points": 0}, {"text": "yes", "points": 1}]},
+]
+READ = (
+    Criterion("Names the lung.", 3.0),
+    Criterion("Tells to wait.", -2.0),
+    ChoiceCriterion("Is sure.", (Choice("no", 0.0), Choice("yes", 1.0))),
+)
+
+
+def test_a_row_may_have_a_rubric_in_place_of_a_reference(tmp_path: Path) -> None:
+    """As objects of JSON, in a text, or in columns of Parquet; beside a reference, too."""
+    row = {"problem": "Which lung?", "criteria": RUBRIC}
+    rows = [row, {**row, "criteria": json.dumps(RUBRIC)}, {**row, "solution": "<X_RAY>left"}]
+    lines = jsonl(tmp_path / "rows.jsonl", rows)
+    table = parquet(tmp_path / "rows.parquet", {"problem": ["Which lung?"], "criteria": [RUBRIC]})
+
+    examples = read_examples(Data(), [lines, table])
+
+    assert [one.criteria for one in examples] == [READ] * 4
+    assert [one.reference for one in examples] == ["", "", "left", ""]
+    assert [one.modality for one in examples] == [None, None, "X_RAY", None]
+
+
+def test_what_further_signals_read_is_kept(tmp_path: Path) -> None:
+    """Keys that a column of Parquet adds to a row are left out."""
+    lines = jsonl(tmp_path / "rows.jsonl", [GOOD | {"extra": {"language": "yo"}}, GOOD])
+    columns: dict[str, list[Any]] = {
+        "problem": ["a", "b"],
+        "solution": ["c", "d"],
+        "extra": [{"language": "yo"}, {"hint": "h"}],
+    }
+    table = parquet(tmp_path / "rows.parquet", columns)
+
+    examples = read_examples(Data(), [lines, table])
+
+    extras = [one.extra for one in examples]
+    assert extras == [{"language": "yo"}, {}, {"language": "yo"}, {"hint": "h"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"criteria": [{"text": SECRET}]}, "line 1 criteria[0]: must have either"),
+        ({"criteria": SECRET}, "line 1 criteria: must be a list"),
+        ({"extra": [SECRET]}, "line 1 must have an object in `extra`"),
+        ({"criteria": [], "solution": ""}, "line 1 must have a text in `solution`"),
+    ],
+)
+def test_a_rubric_that_cannot_be_read_is_told_by_its_place(
+    tmp_path: Path, row: dict[str, Any], told: str
+) -> None:
+    """Without a rubric, a reference is needed; nothing of the row is shown."""
+    words = complaint(Data(), jsonl(tmp_path / "rows.jsonl", [GOOD | row]))
+
+    assert told in words
+    assert SECRET not in words
+
+
 def test_the_digest_of_examples_is_that_of_their_content(tmp_path: Path) -> None:
     """Another file name changes nothing; another question, reference, tag or image does."""
     (tmp_path / "a.png").write_bytes(b"image")
@@ -329,6 +392,9 @@ def test_the_digest_of_examples_is_that_of_their_content(tmp_path: Path) -> None
         replace(first, modality=None),
         replace(first, images=(b"image",)),
         replace(first, images=()),
+        replace(first, criteria=READ),
+        replace(first, criteria=READ[:2]),
+        replace(first, extra={"language": "yo"}),
     ]
 
     assert digest_of([first]) == digest_of([replace(first, uid="b:7")])

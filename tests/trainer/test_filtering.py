@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_trainer.config.config import FilterGroups
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
+from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.update.filtering import keep, no_variance
+from medreward_trainer.update.scored_groups import is_kept as group_is_kept
 
 
 def is_kept(values: list[float], *, low: float = 0.01, high: float = 0.99) -> bool:
     """Filter one group whose unscored samples are NaN."""
-    values_PG = torch.tensor([values])
+    values_PG = torch.tensor([values], dtype=torch.float32)
     return bool(keep(values_PG, ~values_PG.isnan(), low=low, high=high).item())
 
 
@@ -32,6 +36,7 @@ def has_no_variance(rewards: list[float]) -> bool:
         ([1, nan, 0, nan], True),
         ([1, nan, 1, nan], False),  # not the mean of 0.5 that NaN as 0 would give
         ([0.5, nan, nan, nan], False),  # one is no group
+        ([0.5, 0.5, 0.5, 0.5], False),  # shares, such as a rubric's, of which none is better
         ([nan, nan, nan, nan], False),
     ],
 )
@@ -56,6 +61,26 @@ def test_the_composite_keeps_a_group_that_is_all_wrong() -> None:
     assert is_kept(composites)
     assert not is_kept(verdicts)
     assert FilterGroups().metric == "accuracy_llm"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        ([-2.0, -2.0, -1.99, -2.0], False),
+        ([-1.5, -0.5, -1.0, -0.5], True),
+        ([0.25, -0.25, 0.0, 1.0], True),
+        ([1.0, 1.0, 1.0, 0.99], False),
+        ([-0.5, -0.5, None, -0.5], False),
+    ],
+)
+def test_the_composite_is_filtered_within_the_range_of_its_recipe(
+    rewards: list[float | None], expected: bool
+) -> None:
+    """From -2 to 1, rewards below 0 are not all wrong; bounds are those of a reward from 0 to 1."""
+    scores = tuple(Score(reward, {}, None if reward else "failed") for reward in rewards)
+    group = Group(Prompt(Example("a:1", "p", "", None), "p", (1,)), (), scores)
+
+    assert group_is_kept(group, FilterGroups(metric="reward"), (-2.0, 1.0)) is expected
 
 
 def test_each_group_is_looked_at_by_itself() -> None:

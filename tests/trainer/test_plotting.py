@@ -15,7 +15,7 @@ from medreward_trainer.errors import BadData
 from medreward_trainer.run.plotting import (
     PANELS,
     RunLines,
-    draw_components,
+    curve_of_each,
     draw_reward,
     draw_stages,
     finish,
@@ -126,7 +126,7 @@ def test_what_was_not_logged_is_said(tmp_path: Path) -> None:
     """An empty panel has a text instead of being blank."""
     run = lines_of(tmp_path, reward__mean=0.5)
 
-    assert texts(drawn(draw_components, run)) == "not logged"
+    assert texts(drawn(PANELS["signals, mean of the scored"], run)) == "not logged"
 
 
 def test_the_reward_is_drawn_with_its_spread_and_held_out_accuracy(tmp_path: Path) -> None:
@@ -140,14 +140,47 @@ def test_the_reward_is_drawn_with_its_spread_and_held_out_accuracy(tmp_path: Pat
     ]
 
 
-def test_each_component_has_a_curve(tmp_path: Path) -> None:
-    """All components of the recipe are drawn, but not the composite."""
+@pytest.mark.parametrize(
+    ("panel", "expected"),
+    [
+        ("signals, mean of the scored", ["format", "mine"]),
+        ("signals, share unscored", ["mine"]),
+        ("samples unscored, by reason", ["judge_timeout"]),
+    ],
+)
+def test_each_signal_and_each_reason_has_a_curve(
+    tmp_path: Path, panel: str, expected: list[str]
+) -> None:
+    """All signals of the recipe are drawn, but not the composite; rewards may be below 0."""
     run = lines_of(
-        tmp_path, reward__mean=0.5, reward__format__mean=1.0, reward__mine__mean=0.2,
-        reward__mine__group_std=0.2,
+        tmp_path, reward__mean=-0.5, reward__format__mean=1.0, reward__mine__mean=-1.2,
+        reward__mine__group_std=0.2, reward__mine__unscored_share=0.1,
+        reward__mine__unscored__judge_timeout=3.0, unscored__share=0.1, unscored__judge_timeout=3.0,
     )  # fmt: skip
 
-    assert labels(drawn(draw_components, run)) == ["format", "mine"]
+    assert labels(drawn(PANELS[panel], run)) == expected
+
+
+def test_a_step_without_a_failure_has_none_of_its_kind(tmp_path: Path) -> None:
+    """A kind is logged only if it occurs, and its curve goes down to 0 where it does not."""
+    folder = tmp_path / "run"
+    with RunLog(folder, ["file"], total_steps=3) as log:
+        for step, metrics in enumerate([{}, {"unscored/deadline": 2.0}, {}], start=1):
+            log.write("train", step, metrics)
+
+    axes = drawn(PANELS["samples unscored, by reason"], read_run(folder, "run"))
+
+    assert axes.lines[0].get_ydata().tolist() == [0.0, 2.0, 0.0]  # type: ignore[union-attr]  # an array
+
+
+def test_the_curves_of_several_runs_differ_in_line_style(tmp_path: Path) -> None:
+    """The colour identifies the run."""
+    run = lines_of(tmp_path, reward__a__mean=1.0, reward__b__mean=0.5)
+
+    axes = drawn(curve_of_each(r"reward/(\w+)/mean"), run, run)
+
+    assert [line.get_linestyle() for line in axes.lines] == ["-", "--", "-", "--"]
+    assert len({line.get_color() for line in axes.lines}) == 2
 
 
 def test_seconds_are_those_of_the_stages_that_were_timed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medreward_client import Item, Judged
+from medreward_client import Criterion, Item, Judged
 from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
 from medreward_trainer.data.examples import Example
@@ -20,6 +20,7 @@ from tests.client.listening import listening
 from tests.trainer.standing_in import StandIn, scored, unscored
 
 SHORT = Pauses(first_s=0.001, longest_s=0.01)
+RUBRIC = (Criterion("Is rude.", -3.0), Criterion("Names the lobe.", 1.0))
 EXAMPLE = Example("toy.jsonl:1", "Which lobe?", "left lower lobe", "X_RAY")
 
 
@@ -68,6 +69,32 @@ def test_a_sample_carries_all_that_the_service_can_use(source: Source, service: 
     assert (sample["reference"], sample["modality"]) == ("left lower lobe", "X_RAY")
     assert sample["group"] == "toy.jsonl:1"
     assert service.asked[-1]["run"] == {"id": "toy", "step": 3}
+    assert (sample["group_size"], sample["criteria"], sample["extra"]) == (1, None, {})
+
+
+def test_rewards_may_be_below_zero(source: Source, service: StandIn) -> None:
+    """They are those of the service, and so are their signals and unanswered criteria."""
+    service.rule = lambda one: scored(float(one["response"]), rubric=-1.5) | {"unanswered": 2}
+
+    pending = source.rewards.submit(group("-1.5", "0.5"), step=3)
+    (scores,) = source.rewards.collect([pending])
+
+    assert [(one.reward, one.unanswered) for one in scores] == [(-1.5, 2), (0.5, 2)]
+    assert scores[0].components == {"rubric": -1.5}
+
+
+def test_a_retry_that_fails_takes_no_reward_away(service: StandIn) -> None:
+    """The others of a group are asked about again, and keep what they had."""
+    again = iter(range(3))
+    service.rule = lambda one: (
+        scored(1.0)
+        if one["response"] == "a" and next(again) == 0
+        else unscored("judge_timeout", retryable=True)
+    )
+    made = Source(service, max_unscored_share=0.5, patience_s=0.05)
+
+    with made.rewards:
+        assert made.scores("a", "b") == [1.0, None]
 
 
 def test_all_accepted_references_are_sent(source: Source, service: StandIn) -> None:
@@ -87,7 +114,7 @@ def test_rewards_come_in_the_order_of_the_samples(source: Source, service: Stand
     assert source.scores("0.25", "0.5", "1.0") == [0.25, 0.5, 1.0]
 
 
-@pytest.mark.parametrize(("is_retryable", "asked"), [(False, 3), (True, 3 + 3)])
+@pytest.mark.parametrize(("is_retryable", "asked"), [(False, 3), (True, 3 + 3 * 3)])
 def test_what_cannot_be_scored_has_no_reward(
     service: StandIn, *, is_retryable: bool, asked: int
 ) -> None:
@@ -103,7 +130,7 @@ def test_what_cannot_be_scored_has_no_reward(
 
 
 def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) -> None:
-    """Only the failed samples are retried, with a message."""
+    """The whole group is retried, with a message: a signal may compare its samples."""
     failures = iter(["judge_timeout"])
     service.rule = lambda one: (
         unscored(kind, retryable=True)
@@ -112,7 +139,7 @@ def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) ->
     )
 
     assert source.scores("a", "b", "c") == [1.0, 1.0, 1.0]
-    assert [one["response"] for one in service.samples] == ["a", "b", "c", "b"]
+    assert [one["response"] for one in service.samples] == ["a", "b", "c"] * 2
     assert "1 of 3 samples have no reward (1 judge_timeout)" in source.said[0]
 
 
@@ -133,15 +160,25 @@ def test_a_group_without_any_reward_ends_the_run_in_words(source: Source, servic
         source.scores("a", "b")
 
 
+def test_a_validation_that_cannot_be_scored_ends_no_run(source: Source, service: StandIn) -> None:
+    """A recipe that compares the samples of a group has nothing to compare there."""
+    service.rule = lambda _: unscored("group_not_whole", retryable=False)
+
+    (scores,) = source.rewards.collect([source.rewards.submit(group("a"), step=None)])
+
+    assert [(one.reward, one.error) for one in scores] == [(None, "group_not_whole")]
+
+
 def test_a_sample_that_the_service_refuses_costs_itself_alone(
     source: Source, service: StandIn
 ) -> None:
-    """After a refused request, its samples are sent one by one."""
+    """The client finds it, and the others are scored."""
     answer = service.answer
 
     def refusing(path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if any(one["response"] == "too large" for one in asked["samples"]):
-            return 422, {"error": {"kind": "invalid_sample", "message": "no", "retryable": False}}
+            told = "samples[0].response: over the limit"
+            return 422, {"error": {"kind": "invalid_sample", "message": told, "retryable": False}}
         return answer(path, asked)
 
     service.answer = refusing  # type: ignore[method-assign]  # the stand-in is told what to say
@@ -152,9 +189,18 @@ def test_a_sample_that_the_service_refuses_costs_itself_alone(
 def test_the_recipe_s_weights_are_known_once_the_service_is_ready(
     source: Source, service: StandIn
 ) -> None:
-    """They come with the first reply."""
-    source.rewards.wait_until_ready()
+    """They come with the reply to an empty response, and so does the range."""
+    service.range = (-2.0, 1.0)
+    example = replace(EXAMPLE, modality=None, criteria=RUBRIC, extra={"language": "en"})
+    source.rewards.wait_until_ready(example)
 
+    probe, other = service.asked[-1]["samples"]
+    assert probe == other
+    assert probe["group_size"] == 2
+    assert (probe["response"], probe["criteria"][0]["points"]) == ("", -3.0)
+    assert (probe["extra"], probe["modality"]) == ({"language": "en"}, "OTHER")
+    assert source.rewards.range == (-2.0, 1.0)
+    assert source.said == ["rewards by the recipe medix-r1, from -2 to 1"]
     assert source.rewards.weights == {"accuracy_llm": 0.5}
     assert source.rewards.provenance is not None
 
@@ -163,7 +209,7 @@ def test_a_service_that_comes_late_is_waited_for(source: Source, service: StandI
     """A message says that it is not ready yet."""
     service.looks_while_loading = 1
 
-    source.rewards.wait_until_ready()
+    source.rewards.wait_until_ready(EXAMPLE)
 
     assert "not ready: it is loading" in source.said[0]
 
@@ -174,7 +220,7 @@ def test_a_service_that_never_gets_ready_is_given_up(service: StandIn) -> None:
     made = Source(service, patience_s=0.4)
 
     with made.rewards, pytest.raises(NoRewards, match=r"it is loading.*medreward serve"):
-        made.rewards.wait_until_ready()
+        made.rewards.wait_until_ready(EXAMPLE)
 
 
 def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: StandIn) -> None:
@@ -182,7 +228,7 @@ def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: Stand
     service.refusals = [404]
 
     with pytest.raises(NoRewards, match=r"reward\.recipe, and MEDREWARD_API_KEY"):
-        source.rewards.wait_until_ready()
+        source.rewards.wait_until_ready(EXAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +243,7 @@ def test_an_address_of_something_else_is_told_as_the_doctor_tells_it(path: str, 
     with listening(Elsewhere) as url:
         rewards = RewardSource(Reward(base_url=url + path), run_id="toy", say=print)
         with rewards, pytest.raises(NoRewards, match=rf"reward\.base_url=.*{found}.*doctor"):
-            rewards.wait_until_ready()
+            rewards.wait_until_ready(EXAMPLE)
 
 
 class Elsewhere(BaseHTTPRequestHandler):
@@ -236,7 +282,7 @@ def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -
     """The message names the setting to continue, since rewards of two judges cannot be compared."""
     made = Source(service, pinned=is_pinned)
     with made.rewards:
-        made.rewards.wait_until_ready()
+        made.rewards.wait_until_ready(EXAMPLE)
         service.origin = {"judge": "Qwen3-14B"}
 
         if is_pinned:

@@ -316,7 +316,7 @@ def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout
     config = toy(service.url, "algorithm.filter_groups.enable=true",
                  "algorithm.filter_groups.metric=acuracy_llm")  # fmt: skip
 
-    with pytest.raises(BadConfig, match=r"filter_groups\.metric.*has accuracy_llm"):
+    with pytest.raises(BadConfig, match=r"filter_groups\.metric.*has reward, accuracy_llm"):
         train(config)
 
     assert service.samples == []

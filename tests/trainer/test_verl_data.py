@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from medreward_client import Criterion
 from medreward_client.trainers._rows import read_sample
 from medreward_trainer.config.config import Data
 from medreward_trainer.config.files import load_config
@@ -56,6 +57,15 @@ def test_rows_without_picture_and_modality_are_rows_too(tmp_path: Path) -> None:
     assert rows[-1]["prompt"] == [{"role": "user", "content": f"{count - 1}?"}]
     assert rows[-1]["images"] == []
     assert rows[-1]["extra_info"]["modality"] is None
+
+
+def test_a_rubric_that_verl_would_lose_is_refused(tmp_path: Path) -> None:
+    """The adapter for verl sends the reference alone, and each reward would be missing."""
+    rubric = (Criterion("Names the side.", 1.0),)
+    example = Example("a.jsonl:1", "p", "", None, criteria=rubric)
+
+    with pytest.raises(BadData, match=r"a\.jsonl:1 has `criteria` or `extra`"):
+        write_verl_rows([example], tmp_path / "rows.parquet", Data())
 
 
 def test_both_parts_of_a_data_set_are_written(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from medreward_client._cli.doctor import first_failure
 from medreward_client._cli.target import Target
 from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
+from medreward_trainer.data.examples import Example
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.run.retry import PAUSES, SLICE_S, Backoff, IsStopping, Say
@@ -42,10 +43,8 @@ AGAIN = 3
 REMINDER_S = 15.0
 MAX_REFUSED_SHARE = 0.5
 """Largest share of a step's samples that may fail permanently."""
-PROBE = Sample(
-    "<OTHER><thinking>a probe</thinking><answer>probe</answer>", "probe", modality="OTHER"
-)
-"""A sample equal to its reference, which the service scores without a model."""
+PROBE = "probe"
+"""The id of the sample that asks for the recipe's weights and range."""
 LOOK_S = 5.0
 """Timeout of one look at a service that does not answer as one."""
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -93,6 +92,8 @@ class RewardSource:
         self.provenance = began_with
         self.weights = MappingProxyType[str, float]({})
         """Weights of the recipe's components; empty until the service is ready."""
+        self.range = (0.0, 1.0)
+        """The recipe's least and greatest reward."""
 
     def __enter__(self) -> Self:
         return self
@@ -105,8 +106,11 @@ class RewardSource:
         self._threads.shutdown()
         self._client.close()
 
-    def wait_until_ready(self) -> None:
-        """Wait for the service, and read the provenance and weights of its rewards.
+    def wait_until_ready(self, example: Example) -> None:
+        """Wait for the service, and read the provenance, weights and range of its rewards.
+
+        `example` is one of the run's. It is sent with an empty response, for which rules suffice
+        and no model is asked.
 
         Raises:
             NoRewards: it was not ready within `patience_s`, or it refuses the run's requests.
@@ -117,7 +121,7 @@ class RewardSource:
             try:
                 health = self._client.health()
                 if health.ready:
-                    return self._probe()
+                    return self._probe(example)
                 trouble = f"it is {health.status}"
             except TryAgain as exc:
                 trouble = str(exc)
@@ -150,7 +154,9 @@ class RewardSource:
         """
         results = [result for one in pending for result in self._results(one, pending)]
         self._ask_again(pending, results)
-        self._check_refused(results)
+        # Validation has one response to a prompt, which a recipe that compares groups cannot score.
+        if any(one.step is not None for one in pending):
+            self._check_refused(results)
         scores = iter([score_of(result) for result in results])
         return [list(islice(scores, len(one.samples))) for one in pending]
 
@@ -178,16 +184,23 @@ class RewardSource:
         why = str(trouble) if found is None else f"{found.found}; {found.advice}"
         return f"reward.base_url={url}: {why}. `medreward-client doctor {url}` tells more"
 
-    def _probe(self) -> None:
+    def _probe(self, example: Example) -> None:
+        # Without a modality the recipe's signal for it would be left out, and its weight unknown.
+        probe = replace(sample_of(example, ""), id=PROBE, modality=example.modality or "OTHER")
+        # Two, for signals that compare the samples of a group.
+        pair = [replace(probe, group=PROBE, group_size=2)] * 2
         try:
-            reply = self._client.reward([PROBE], recipe=self._config.recipe)
+            reply = self._client.reward(pair, recipe=self._config.recipe)
         except RequestRefused as exc:
             raise NoRewards(
                 f"the service at {self._config.base_url} refuses: {exc}; see reward.recipe, and "
                 "MEDREWARD_API_KEY"
             ) from exc
         self._check(reply.provenance)
-        (result,) = reply.results
+        self.range = reply.range
+        least, most = reply.range
+        self._say(f"rewards by the recipe {reply.provenance.recipe}, from {least:g} to {most:g}")
+        result, _ = reply.results
         self.weights = MappingProxyType(
             {name: part.weight for name, part in result.components.items()}
         )
@@ -202,8 +215,7 @@ class RewardSource:
                 step=step,
             )
         except RequestRefused as refused:
-            if len(samples) > 1:
-                return [one for sample in samples for one in self._ask([sample], step)]
+            # The client tells refused samples apart, and raises only if there are no others.
             problem = Problem("sample_refused", str(refused), retryable=False)
         except MedrewardError as trouble:
             kind = "service_timeout" if isinstance(trouble, TimedOut) else "service_unavailable"
@@ -243,7 +255,11 @@ class RewardSource:
         return one.future.result()
 
     def _ask_again(self, pending: Sequence[Pending], results: list[Scored | Unscored]) -> None:
-        """Retry temporary failures, and replace their results in place."""
+        """Retry temporary failures, and replace their results in place.
+
+        Their whole groups are sent, since a signal may compare a group's samples; what was judged
+        is cached by the service.
+        """
         samples = [sample for one in pending for sample in one.samples]
         patience, attempt = self._backoff(), 0
         while passing := [
@@ -260,9 +276,13 @@ class RewardSource:
                     f"{without}, after {self._config.patience_s:g} s of asking. Mend the service "
                     "and run the same command again; reward.patience_s says how long a step waits"
                 )
-            answers = self._ask([samples[i] for i in passing], pending[0].step)
-            for i, result in zip(passing, answers, strict=True):
-                results[i] = result
+            groups = {samples[i].group for i in passing}
+            asked = [i for i, sample in enumerate(samples) if sample.group in groups]
+            answers = self._ask([samples[i] for i in asked], pending[0].step)
+            for i, result in zip(asked, answers, strict=True):
+                # A failure of the retry takes no reward away.
+                if isinstance(result, Scored) or isinstance(results[i], Unscored):
+                    results[i] = result
             attempt += 1
 
     def _check_refused(self, results: Sequence[Scored | Unscored]) -> None:
@@ -277,17 +297,27 @@ class RewardSource:
 
 def samples_of(group: Group) -> tuple[Sample, ...]:
     """Make the samples of a request from a group."""
-    example = group.prompt.example
+    example, size = group.prompt.example, len(group.rollouts)
     return tuple(
-        Sample(
-            rollout.text,
-            example.reference,
+        replace(
+            sample_of(example, rollout.text),
             id=f"{example.uid}/{number}",
             group=example.uid,
-            question=example.problem,
-            modality=example.modality,
+            group_size=size,
         )
         for number, rollout in enumerate(group.rollouts)
+    )
+
+
+def sample_of(example: Example, response: str) -> Sample:
+    """Make a sample of an example and a response to it."""
+    return Sample(
+        response,
+        example.reference,
+        question=example.problem,
+        modality=example.modality,
+        criteria=example.criteria or None,
+        extra=example.extra,
     )
 
 
@@ -295,8 +325,8 @@ def score_of(result: Scored | Unscored) -> Score:
     """Convert a result of the client to a score."""
     components = {name: part.value for name, part in result.components.items()}
     if isinstance(result, Unscored):
-        return Score(None, components, result.error.kind)
-    return Score(result.reward, components, None)
+        return Score(None, components, result.error.kind, result.unanswered)
+    return Score(result.reward, components, None, result.unanswered)
 
 
 def answer_of(response: str) -> str | None:

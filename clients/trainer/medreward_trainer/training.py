@@ -75,7 +75,8 @@ def train_step(run: Run) -> None:
     )
     # Counted only now: if anything above fails, the same command takes this step again.
     run.advance(kl_coef)
-    run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
+    figures = describe(groups, shaped, drawn=drawn, signals=run.rewards.weights)
+    run.report(groups, {**figures, **updated}, times)
 
 
 def collect_groups(run: Run, times: StageTimes) -> tuple[list[Group], int]:
@@ -94,7 +95,7 @@ def collect_groups(run: Run, times: StageTimes) -> tuple[list[Group], int]:
     while len(kept) < wanted and not (batches and batches == filters.max_num_gen_batches):
         groups = run.gather(lambda: roll_out_and_score(run, times))
         drawn, batches = drawn + len(groups), batches + 1
-        kept += [group for group in groups if is_kept(group, filters)]
+        kept += [group for group in groups if is_kept(group, filters, run.rewards.range)]
         run.log.stage("groups kept", min(len(kept), wanted), wanted)
         if batches % REMINDER_BATCHES == 0 and len(kept) < wanted:
             run.log.say(

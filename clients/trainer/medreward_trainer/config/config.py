@@ -281,7 +281,8 @@ class FilterGroups(Section):
     """A component, or `reward` for the composite. The composite keeps an all-wrong group whose
     samples differ only in format."""
     low: float = 0.01
-    """A group is kept if low < its mean < high; EasyR1's filter_low and filter_high."""
+    """A group is kept if low < its mean < high and its values differ; EasyR1's filter_low and
+    filter_high. The composite is first mapped from the recipe's range to 0..1."""
     high: float = 0.99
     """The upper bound."""
     max_num_gen_batches: Annotated[int, Field(ge=0)] = 20

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medreward_client import ChoiceCriterion, Criterion
+from medreward_client.criteria import read_criteria
 from medreward_client.jsonl import numbered_lines
-from medreward_client.trainers._rows import read_reference
+from medreward_client.trainers._rows import read_reference, written_in
 from medreward_trainer.config.config import Data
 from medreward_trainer.errors import BadData
 
@@ -27,6 +29,8 @@ MODALITIES = (
 UNKNOWN_TAG = re.compile(r"<[A-Za-z_]+>")
 IMAGE_MARK = "<image>"
 """Place of an image in a problem or a template, as in EasyR1."""
+CRITERIA, EXTRA = "criteria", "extra"
+"""The columns of what recipes with a rubric, and with further signals, read of a sample."""
 MISTAKES_SHOWN = 5
 ROWS_AT_A_TIME = 64
 """Rows of Parquet read or written at once; few, since pictures in them are large."""
@@ -52,6 +56,10 @@ class Example:
     """A written response, for supervised steps."""
     content: str = ""
     """The problem for the template, with `<image>` where an image belongs; empty is the problem."""
+    criteria: tuple[Criterion | ChoiceCriterion, ...] = ()
+    """Its rubric; with one, the reference may be empty."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What further signals of the recipe read."""
 
 
 def read_examples(
@@ -67,6 +75,8 @@ def read_examples(
         data.image_key: None,
         data.prompt_key: "data.prompt_key",
         data.answer_key: "data.answer_key",
+        CRITERIA: None,
+        EXTRA: None,
     }
     if needs_response:
         columns["response"] = "of warm_up.files"
@@ -107,8 +117,11 @@ def digest_of(examples: Iterable[Example]) -> str:
             else f"{image.name} {image.stat().st_size}"
             for image in one.images
         ]
-        asked = [one.problem, one.content, one.reference, one.modality, images]
-        digest.update(json.dumps(asked).encode() + b"\n")
+        asked: list[Any] = [one.problem, one.content, one.reference, one.modality, images]
+        # Only if there are some, so that runs from before these columns go on.
+        asked += [[asdict(line) for line in one.criteria]] if one.criteria else []
+        asked += [dict(one.extra)] if one.extra else []
+        digest.update(json.dumps(asked, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -142,7 +155,9 @@ def references_of(example: Example) -> tuple[str, ...]:
 
 def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bool) -> Example:
     content = _text(row, data.prompt_key, "data.prompt_key").strip()
-    modality, reference = _solution(row, data.answer_key)
+    criteria = read_criteria(_written(row, CRITERIA))
+    has_reference = not criteria or row.get(data.answer_key) not in (None, "")
+    modality, reference = _solution(row, data.answer_key) if has_reference else (None, "")
     cell = row.get(data.image_key)
     if cell is None or cell == "":
         cell = []
@@ -167,7 +182,28 @@ def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bo
         images=images,
         response=_text(row, "response", "of warm_up.files") if needs_response else None,
         content=content if marks else "",
+        criteria=criteria,
+        extra=_extra(row),
     )
+
+
+def _extra(row: Row) -> dict[str, Any]:
+    extra = _written(row, EXTRA) or {}
+    if not isinstance(extra, Mapping):
+        raise ValueError(f"must have an object in `{EXTRA}`")  # noqa: TRY004 - as below
+    # Columns of Parquet give each key to each row.
+    given = {name: value for name, value in extra.items() if value is not None}
+    try:
+        json.dumps(given)
+    except TypeError:
+        raise ValueError(f"must have values of JSON in `{EXTRA}`") from None
+    return given
+
+
+def _written(row: Row, column: str) -> object:
+    """Return a cell, or what JSON wrote into it: many data sets hold only texts."""
+    cell = row.get(column)
+    return (written_in(cell) if cell.strip() else None) if isinstance(cell, str) else cell
 
 
 def _solution(row: Row, key: str) -> tuple[str | None, str | tuple[str, ...]]:
@@ -300,8 +336,13 @@ def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
 
 
 def _present(there: Sequence[str], columns: Columns, name: str) -> list[str]:
-    """Return the columns that a file has and that are read; a required one must be there."""
+    """Return the columns that a file has and that are read; a required one must be there.
+
+    With a rubric, the reference is not required.
+    """
     for column, key in columns.items():
+        if key == "data.answer_key" and CRITERIA in there:
+            continue
         if key and column not in there:
             raise BadData(f"{name} has no column `{column}` ({key}); it has {', '.join(there)}")
     return [column for column in there if column in columns]

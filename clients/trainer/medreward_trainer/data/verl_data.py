@@ -77,6 +77,11 @@ def write_verl_rows(examples: Iterable[Example], path: Path, data: Data) -> None
 
 
 def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
+    if example.criteria or example.extra:
+        raise BadData(
+            f"{example.uid} has `criteria` or `extra`, which medreward's adapter for verl does not "
+            "send; train with `medreward-train run`, or leave these columns out"
+        )
     # Without bounds verl's reader of images would apply its own.
     bounds = {"min_pixels": data.min_pixels or 1, "max_pixels": data.max_pixels or 2**31}
     parts = parts_of(text, images=len(example.images), uid=example.uid)

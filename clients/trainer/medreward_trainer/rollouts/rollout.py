@@ -29,6 +29,8 @@ class Score:
     components: dict[str, float]
     error: str | None
     """Kind of the error; None if there is a reward."""
+    unanswered: int | None = None
+    """Criteria without a verdict; None if the recipe has no rubric."""
 
 
 @dataclass(frozen=True, slots=True)

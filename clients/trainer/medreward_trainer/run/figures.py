@@ -1,7 +1,7 @@
 """Metrics of a step's rollouts and rewards."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 import torch
@@ -12,15 +12,18 @@ from medreward_trainer.update.advantages import Groups
 from medreward_trainer.update.filtering import no_variance
 
 
-def describe(groups: Sequence[Group], shaped: Groups, *, drawn: int) -> dict[str, float]:
+def describe(
+    groups: Sequence[Group], shaped: Groups, *, drawn: int, signals: Iterable[str]
+) -> dict[str, float]:
     """Return the metrics of the groups of a step; *drawn* counts those that were dropped as well.
 
-    Means are over scored samples only: an unscored sample is counted, but never as a zero.
+    `signals` are those of the recipe. Means are over scored samples only: an unscored sample is
+    counted, but never as a zero.
     """
     scores = [score for group in groups for score in group.scores]
     alike_P = no_variance(shaped.rewards_PG, shaped.scored_PG)
     return {
-        **score_figures(scores),
+        **score_figures(scores, signals),
         "reward/group_std": _group_std(shaped.rewards_PG, shaped.scored_PG),
         **{
             f"reward/{name}/group_std": _group_std(values_PG, shaped.scored_PG)
@@ -33,10 +36,11 @@ def describe(groups: Sequence[Group], shaped: Groups, *, drawn: int) -> dict[str
     }
 
 
-def score_figures(scores: Sequence[Score]) -> dict[str, float]:
+def score_figures(scores: Sequence[Score], signals: Iterable[str]) -> dict[str, float]:
     """Return the means of rewards and components, and the numbers of samples without a reward.
 
-    A component's mean is over the scored samples that have it.
+    A component's mean is over the scored samples that have it. Its `unscored_share` is that of the
+    samples without a reward that lack it, and `unscored` their numbers by the kind of the error.
     """
     kinds = Counter(score.error for score in scores if score.error is not None)
     figures = {f"unscored/{kind}": float(count) for kind, count in kinds.items()}
@@ -47,6 +51,15 @@ def score_figures(scores: Sequence[Score]) -> dict[str, float]:
             values["reward/mean"].append(score.reward)
             for name, value in score.components.items():
                 values[f"reward/{name}/mean"].append(value)
+        if score.unanswered is not None:
+            values["criteria/unanswered"].append(score.unanswered)
+    for name in sorted({*signals, *(name for score in scores for name in score.components)}):
+        lacking = Counter(
+            score.error for score in scores if score.error and name not in score.components
+        )
+        figures[f"reward/{name}/unscored_share"] = lacking.total() / len(scores)
+        for kind, count in lacking.items():
+            figures[f"reward/{name}/unscored/{kind}"] = float(count)
     return {**{name: fmean(of_samples) for name, of_samples in values.items()}, **figures}
 
 

@@ -1,5 +1,6 @@
 """Charts of runs."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,14 @@ class RunLines:
     lines: Mapping[str, Sequence[Mapping[str, Any]]]
 
     def points(
-        self, metric: str, kind: str = "train", *, smooth: int = 1
+        self, metric: str, kind: str = "train", *, smooth: int = 1, absent: float | None = None
     ) -> tuple[list[float], list[float]]:
-        """Return the steps that logged a metric, and its running mean over *smooth* of them."""
-        found = [line for line in self.lines[kind] if metric in line]
-        values = [line[metric] for line in found]
+        """Return the steps that logged a metric, and its running mean over *smooth* of them.
+
+        With *absent*, all steps are returned, and this stands for a metric that is not logged.
+        """
+        found = [line for line in self.lines[kind] if absent is not None or metric in line]
+        values = [line.get(metric, absent) for line in found]
         return [line["step"] for line in found], running_mean(values, smooth)
 
 
@@ -164,20 +168,30 @@ def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
                 panel.plot(*points, marker, color=color, ms=5, label=f"held-out {name}")
 
 
-def draw_components(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
-    """Draw each component's mean in its own colour; several runs differ in line style."""
-    found = {name for run in runs for line in run.lines["train"] for name in line}
-    means = [name for name in found if name.startswith("reward/") and name.endswith("/mean")]
-    names = sorted(name for name in means if name != "reward/mean")
-    for number, run in enumerate(runs):
-        for order, name in enumerate(names):
-            draw_curve(
-                panel,
-                run.points(name, smooth=smooth),
-                color=color_of(number if len(runs) > 1 else order),
-                label=name.removeprefix("reward/").removesuffix("/mean"),
-                style=STYLES[order % len(STYLES)] if len(runs) > 1 else "-",
-            )
+def curve_of_each(
+    pattern: str, *, absent: float | None = None
+) -> Callable[[Axes, Sequence[RunLines], int], None]:
+    """Return a function that draws each metric that fits a pattern, labelled by its first group.
+
+    *absent* stands for a metric that a step has not logged. With one run each metric has its own
+    colour; several runs differ in line style.
+    """
+    metric = re.compile(pattern)
+
+    def draw(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
+        logged = {name for run in runs for line in run.lines["train"] for name in line}
+        found = [match for name in sorted(logged) if (match := metric.fullmatch(name))]
+        for number, run in enumerate(runs):
+            for order, match in enumerate(found):
+                draw_curve(
+                    panel,
+                    run.points(match[0], smooth=smooth, absent=absent),
+                    color=color_of(number if len(runs) > 1 else order),
+                    label=match[1],
+                    style=STYLES[order % len(STYLES)] if len(runs) > 1 else "-",
+                )
+
+    return draw
 
 
 def draw_stages(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
@@ -208,8 +222,10 @@ def curves(*metrics: str) -> Callable[[Axes, Sequence[RunLines], int], None]:
 
 PANELS: Mapping[str, Callable[[Axes, Sequence[RunLines], int], None]] = {
     "reward": draw_reward,
-    "components of the reward": draw_components,
-    "format": curves("reward/format/mean"),
+    "signals, mean of the scored": curve_of_each(r"reward/(\w+)/mean"),
+    "signals, share unscored": curve_of_each(r"reward/(\w+)/unscored_share"),
+    "samples unscored, by reason": curve_of_each(r"unscored/(?!share$)(\w+)", absent=0.0),
+    "criteria without a verdict, mean of a sample": curves("criteria/unanswered"),
     "response length, tokens": curves("response_length/mean", "response_length/max"),
     "shares: unscored, groups without variance, cut responses": curves(
         "unscored/share", "groups/zero_variance_share", "response_length/cut_share"

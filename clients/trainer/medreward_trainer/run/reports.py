@@ -1,6 +1,7 @@
 """Reports of a run: lines in files, curves in TensorBoard, progress in the terminal."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,8 +16,6 @@ METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
 
 SHOWN: Mapping[str, str] = {
     "reward/mean": "reward",
-    "reward/format/mean": "format",
-    "reward/accuracy_llm/mean": "judge",
     "groups/zero_variance_share": "no variance",
     "unscored/share": "unscored",
     "response_length/mean": "tokens",
@@ -29,10 +28,11 @@ SHOWN: Mapping[str, str] = {
     "warm_up/loss": "loss",
     "val/accuracy": "accuracy",
     "val/reward/mean": "reward",
-    "val/reward/format/mean": "format",
     "val/unjudged": "unjudged",
 }
-"""Metrics that the terminal shows, with their labels there."""
+"""Metrics that the terminal shows, with their labels there; signals of the recipe come behind them."""
+SIGNAL = re.compile(r"(?:val/)?reward/(\w+)/mean")
+"""Mean value of a signal, whatever the recipe has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class RolloutRecord:
     reward: float | None
     components: dict[str, float]
     error: str | None
+    unanswered: int | None = None
 
 
 class RunLog:
@@ -152,7 +153,9 @@ class RunLog:
 def summary(kind: Kind, step: int, total: int, metrics: Mapping[str, float]) -> str:
     """Return the line of the terminal for one step."""
     where = {"warm_up": f"warm-up {step}", "train": f"step {step}/{total}", "val": f"val {step}"}
-    shown = [f"{word} {metrics[name]:.3g}" for name, word in SHOWN.items() if name in metrics]
+    signals = {name: found[1] for name in metrics if (found := SIGNAL.fullmatch(name))}
+    words = {**SHOWN, **signals}
+    shown = [f"{word} {metrics[name]:.3g}" for name, word in words.items() if name in metrics]
     return f"{where[kind]:<14} {'  '.join(shown)}"
 
 

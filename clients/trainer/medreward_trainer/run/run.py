@@ -267,7 +267,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
                     f"{tagged} references begin with a tag that is none of the sixteen; it is a part "
                     "of the reference"
                 )
-        rewards.wait_until_ready()
+        rewards.wait_until_ready(prompts[0].example)
         check_components(config, rewards)
         yield Run(
             config=config,
@@ -298,15 +298,13 @@ def check_components(config: Config, rewards: RewardSource) -> None:
     Raises:
         BadConfig: it lacks one that the filter or gdpo names.
     """
-    filters, known = config.algorithm.filter_groups, {COMPOSITE, *rewards.weights}
+    filters, known = config.algorithm.filter_groups, (COMPOSITE, *rewards.weights)
     asked = dict.fromkeys(config.algorithm.gdpo_reward_keys, "algorithm.gdpo_reward_keys")
     if filters.enable:
         asked[filters.metric] = "algorithm.filter_groups.metric"
     for name, key in asked.items():
         if name not in known:
-            raise BadConfig(
-                f"{key}: the service's recipe has no {name}; it has {', '.join(rewards.weights)}"
-            )
+            raise BadConfig(f"{key}: the service's recipe has no {name}; it has {', '.join(known)}")
 
 
 def checkpoint_of(config: Config) -> Path | None:

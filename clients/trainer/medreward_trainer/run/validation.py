@@ -1,6 +1,6 @@
 """Validation: greedy responses to held-out prompts, scored by /reward and judged by /judge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import fmean
@@ -18,7 +18,7 @@ from medreward_trainer.scoring import answer_of
 JUDGED_AT_ONCE = 256
 
 Judgement = Judged | Unjudged | None
-"""The judge's result for a response; None for one without an answer, which is not sent."""
+"""The judge's result for a response; None for one that is not sent."""
 
 
 def validate(run: Run) -> None:
@@ -35,8 +35,8 @@ def validate(run: Run) -> None:
         times = StageTimes()
         with times.stage("validation"):
             answers = run.gather(lambda: answered(run))
-        groups, judged = [one for one, _ in answers], [one for _, one in answers]
-        metrics = {**figures_of(groups, judged), **times.metrics()}
+        metrics = {**figures_of(answers, run.rewards.weights), **times.metrics()}
+        groups = [group for group, _ in answers]
         few = run.config.trainer.log_val_generations
         records = [record for group in groups[:few] for record in records_of(group)]
         run.log.write("val", run.progress.step, metrics, records)
@@ -60,9 +60,12 @@ def answered(run: Run) -> list[tuple[Group, Judgement]]:
 
 
 def judge(run: Run, groups: Sequence[Group]) -> list[Judgement]:
-    """Judge the content of each response's answer tags; None for a response without any."""
-    found = [answer_of(one.rollouts[0].text) for one in groups]
+    """Judge the content of each response's answer tags; None for one without any, or a reference."""
     examples = [one.prompt.example for one in groups]
+    found = [
+        answer_of(one.rollouts[0].text) if example.reference else None
+        for one, example in zip(groups, examples, strict=True)
+    ]
     asked = [
         # /judge takes one reference; the first of several stands for them.
         Item(answer, references_of(example)[0], question=example.problem)
@@ -77,21 +80,24 @@ def judge(run: Run, groups: Sequence[Group]) -> list[Judgement]:
     return [None if answer is None else next(following) for answer in found]
 
 
-def figures_of(groups: Sequence[Group], judged: Sequence[Judgement]) -> dict[str, float]:
-    """Return the metrics of a validation.
+def figures_of(
+    answers: Sequence[tuple[Group, Judgement]], signals: Iterable[str]
+) -> dict[str, float]:
+    """Return the metrics of a validation; `signals` are those of the recipe.
 
     A response without an answer is wrong. One that the judge failed on is neither right nor wrong,
-    and has a metric of its own.
+    and has a metric of its own. Examples without a reference, which have a rubric, are not judged.
     """
+    groups = [group for group, _ in answers]
+    judged = [one for group, one in answers if group.prompt.example.reference]
     settled = [0.0 if one is None else one.score for one in judged if not isinstance(one, Unjudged)]
-    scores = [group.scores[0] for group in groups]
-    lengths = length_figures(groups)
     figures = {
-        "answered": fmean(one is not None for one in judged),
-        "unjudged": fmean(isinstance(one, Unjudged) for one in judged),
-        **score_figures(scores),
-        "response_length/mean": lengths["response_length/mean"],
+        **score_figures([group.scores[0] for group in groups], signals),
+        "response_length/mean": length_figures(groups)["response_length/mean"],
     }
+    if judged:
+        figures["answered"] = fmean(one is not None for one in judged)
+        figures["unjudged"] = fmean(isinstance(one, Unjudged) for one in judged)
     if settled:
         figures["accuracy"] = fmean(settled)
     return {f"val/{name}": value for name, value in figures.items()}

@@ -11,12 +11,14 @@ def keep(values_PG: Tensor, scored_PG: Tensor, *, low: float, high: float) -> Te
     modality) and some at 0.1 (well formed), has a mean between 0.01 and 0.99, and is kept: it
     teaches only the tag. With `accuracy_llm`, the default, its mean is 0, and it is dropped.
 
-    A group with fewer than two scored samples teaches nothing, and is dropped.
+    A group with fewer than two scored samples teaches nothing, and is dropped; so is one of equal
+    values, whose mean lies between the bounds if they are shares, such as a rubric's.
     """
     known_PG = values_PG.masked_fill(~scored_PG, 0.0)
     count_P = scored_PG.sum(dim=1)
     mean_P = known_PG.sum(dim=1) / count_P.clamp(min=1)
-    return (count_P > 1) & (mean_P > low) & (mean_P < high)
+    is_equal_P = no_variance(values_PG, scored_PG)
+    return (count_P > 1) & (mean_P > low) & (mean_P < high) & ~is_equal_P
 
 
 def no_variance(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:

@@ -17,9 +17,12 @@ COMPOSITE = "reward"
 """The filter's name for the recipe's weighted sum."""
 
 
-def is_kept(group: Group, filters: FilterGroups) -> bool:
-    """Return true if a group is neither all right nor all wrong by the filter's metric."""
-    values = [_value(score, filters.metric) for score in group.scores]
+def is_kept(group: Group, filters: FilterGroups, of_recipe: tuple[float, float]) -> bool:
+    """Return true if a group is neither all right nor all wrong by the filter's metric.
+
+    The composite is first mapped from the range `of_recipe` to 0..1, as the bounds are.
+    """
+    values = [_value(score, filters.metric, of_recipe) for score in group.scores]
     values_PG = torch.tensor([[nan if value is None else value for value in values]])
     scored_PG = torch.tensor([[value is not None for value in values]])
     return bool(keep(values_PG, scored_PG, low=filters.low, high=filters.high)[0])
@@ -91,7 +94,10 @@ def rows_of(groups: Sequence[Group], advantages_PG: Tensor) -> list[Row]:
     return rows
 
 
-def _value(score: Score, metric: str) -> float | None:
+def _value(score: Score, metric: str, of_recipe: tuple[float, float]) -> float | None:
     if score.reward is None:
         return None
-    return score.reward if metric == COMPOSITE else score.components.get(metric)
+    if metric != COMPOSITE:
+        return score.components.get(metric)
+    least, most = of_recipe
+    return (score.reward - least) / (most - least) if most > least else 0.0
