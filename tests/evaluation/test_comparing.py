@@ -189,8 +189,8 @@ def test_many_distinct_scores_are_drawn_in_bounded_memory() -> None:
     ("first", "second", "is_binary", "message"),
     [
         ([1.0], [1.0, 0.0], True, "medqa: the models' credits are not of the same items"),
-        ([1.0], [float("nan")], False, "medqa: credits must be from 0 to 1"),
-        ([5.0], [1.0], False, "medqa: credits must be from 0 to 1"),
+        ([1.0], [float("nan")], False, "medqa: credits must be at most 1"),
+        ([5.0], [1.0], False, "medqa: credits must be at most 1"),
         ([0.5], [1.0], True, "medqa: credits of right and wrong answers must be 0 or 1"),
     ],
 )

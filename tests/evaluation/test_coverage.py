@@ -31,6 +31,13 @@ REPORTS = [
 ]
 """Shares of the scores from 0 to 5: a fair model, a poor one, and a good one near the ceiling."""
 
+RUBRIC_SCORES = np.array([-2.0, -0.8, -0.2, 0.0, 0.4, 0.7, 1.0])
+RUBRICS = [
+    [0.0, 0.05, 0.1, 0.15, 0.3, 0.3, 0.1],
+    [0.05, 0.15, 0.15, 0.1, 0.25, 0.2, 0.1],
+]
+"""Shares of these scores: a good model, and one whose mean is near 0 and has a long tail below it."""
+
 
 def check(held: list[bool]) -> None:
     """Hold a simulation to 95 %, give or take three standard errors of its number of data sets."""
@@ -68,6 +75,24 @@ def test_the_mean_of_reports_is_held(shares: list[float], trials: int) -> None:
         [
             holds(mean_interval(trials, float(one @ credit), float(one @ credit**2)), truth)
             for one in counts
+        ]
+    )
+
+
+@pytest.mark.parametrize("trials", [50, 200, 500])
+@pytest.mark.parametrize("shares", RUBRICS)
+def test_the_mean_of_rubrics_is_held(shares: list[float], trials: int) -> None:
+    """Scores far below 0 widen the interval, and the mean is held although its bounds are cut."""
+    rng = np.random.default_rng(1)
+    counts = rng.multinomial(trials, shares, size=4 * SETS)
+    truth = float(RUBRIC_SCORES @ shares)
+    sums, squares = counts @ RUBRIC_SCORES, counts @ RUBRIC_SCORES**2
+
+    assert 0 < truth < 1
+    check(
+        [
+            holds(mean_interval(trials, float(total), float(square)), truth)
+            for total, square in zip(sums, squares, strict=True)
         ]
     )
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medreward_client import Choice, ChoiceCriterion, Criterion
 from medreward_client.pauses import Pauses
 from medreward_eval.errors import Failed, OtherRun
 from medreward_eval.generation.model_server import ChatServer
@@ -27,6 +28,7 @@ from medreward_eval.generation.run import (
     generate,
     read_reply,
 )
+from medreward_eval.grading.predictions import Reading, prediction_of
 from medreward_eval.journal import Journal, Row, latest_rows, rows_of
 from medreward_eval.records import Failure, Question
 from medreward_eval.resume import Counts
@@ -112,6 +114,22 @@ def one_after_the_other(*replies: Reply) -> Callable[[Body], Reply]:
     """Answers to one request after the other; the last one stays."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+async def test_a_rubric_goes_with_its_question(server: ModelServer, path: Path) -> None:
+    """The line has the criteria that grading needs; the next run finds it, unless they changed."""
+    scale = (Choice("no", 0.0), Choice("now", 4.0))
+    rubric = (Criterion("Tells to wait.", -8.0), ChoiceCriterion("Says how urgent.", scale))
+    given = questions(1, template="rubric", reference="", criteria=rubric)
+    await run(server, path, given)
+
+    counts = await run(server, path, given)
+
+    (row,) = lines(path)
+    assert prediction_of(row, Reading({})).criteria == rubric
+    assert (counts.done, counts.found) == (0, 1)
+    with pytest.raises(OtherRun, match=r"is of another \(criteria\)"):
+        await run(server, path, [replace(given[0], criteria=rubric[:1])])
 
 
 async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> None:

@@ -76,7 +76,7 @@ def test_one_entry_adds_a_task(tmp_path: Path) -> None:
         ("llm: {mine: {path: a.jsonl, question_column: q, answer_column: a, split: 7}}",
          "my.yaml: mine: split must be a text; YAML reads numbers, yes and no otherwise unless they are quoted"),
         ("llm: {mine: {path: a.jsonl, question_column: q, answer_column: a, template: yesno}}",
-         "my.yaml: mine: template must be 'equivalence' or 'report'"),
+         "my.yaml: mine: template must be 'equivalence', 'report' or 'rubric'"),
         ("llm: {mine: {path: a.jsonl, answer_column: a}}",
          "my.yaml: mine: needs question_column or instruction"),
         ("llm: {mine: {path: a.jsonl, question_column: q}}",

@@ -26,7 +26,7 @@ from medreward_eval.grading.grader import VOTES
 from medreward_eval.grading.predictions import Reading, inspect_predictions
 from medreward_eval.grading.run import AT_ONCE, grade_file
 from medreward_eval.journal import check_place, writing
-from medreward_eval.records import Template
+from medreward_eval.records import TEMPLATES, Template
 from medreward_eval.report.comparison_tables import (
     comparison_csv,
     comparison_notes,
@@ -260,7 +260,8 @@ def grade(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="equivalence (YES or NO) or report (0 to 5), for predictions that name none.",
+            help="equivalence (YES or NO), report (0 to 5) or rubric (points of criteria), for "
+            "predictions that name none.",
         ),
     ] = None,
     votes: Annotated[
@@ -330,10 +331,10 @@ def _check_output(option: str, out: Path | None, *read: Path) -> None:
 
 def _template(name: str | None) -> Template | None:
     match name:
-        case None | "equivalence" | "report":
+        case None | "equivalence" | "report" | "rubric":
             return name
         case _:
-            raise BadTask(f"--template: no {name!r}; choose from equivalence, report")
+            raise BadTask(f"--template: no {name!r}; choose from {', '.join(TEMPLATES)}")
 
 
 @app.command(

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
-Template = Literal["equivalence", "report"]
+from medreward_client import ChoiceCriterion, Criterion
+
+Template = Literal["equivalence", "report", "rubric"]
 TEMPLATES: Final[tuple[Template, ...]] = get_args(Template)
 
-BEST: Final[Mapping[Template, float]] = {"equivalence": 1.0, "report": 5.0}
+BEST: Final[Mapping[Template, float]] = {"equivalence": 1.0, "report": 5.0, "rubric": 1.0}
 """The best score of each template."""
 
 SettledBy = Literal["option", "exact", "rule", "judge"]
 """Source of a score: a plainly named option, the exact reference, the service's rules and guards, or
 the judge."""
+
+Criteria = tuple[Criterion | ChoiceCriterion, ...]
 
 CUT: Final = frozenset({"length", "max_tokens", "max_length", "max_output_tokens", "model_length"})
 """Values of `finish_reason` for a response that was cut off at `max_tokens` or the context's end."""
@@ -45,6 +49,8 @@ class Question:
     reference: str
     template: Template = "equivalence"
     options: tuple[str, ...] = ()
+    criteria: Criteria = ()
+    """The rubric of the template `rubric`."""
     image: bytes | None = field(default=None, repr=False)
     trouble: Failure | None = None
     """The reason why it cannot be asked, such as an unreadable image; it still counts."""
@@ -61,6 +67,7 @@ class Prediction:
     response: str | None
     template: Template = "equivalence"
     options: tuple[str, ...] = ()
+    criteria: Criteria = ()
     finish_reason: str | None = None
     """The server's `finish_reason`; `length` if the response was cut off."""
     reasoning: str | None = None
@@ -79,7 +86,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A response's grade: `score` is 0 or 1, 0 to 5 for a report, and None if it is unjudged."""
+    """A response's grade: `score` is 0 or 1, 0 to 5 for a report, and None if it is unjudged.
+
+    For a rubric it is the points earned over the positive points, which may be below 0.
+    """
 
     score: float | None
     settled_by: SettledBy | None = None
@@ -87,6 +97,8 @@ class Grade:
     votes: tuple[Vote, ...] = ()
     error: Failure | None = None
     """The reason why the response is unjudged."""
+    points: tuple[float | None, ...] = ()
+    """Points earned by each criterion of a rubric; None without a verdict."""
 
     @property
     def is_split(self) -> bool:
@@ -103,7 +115,10 @@ class Graded:
 
     @property
     def credit(self) -> float | None:
-        """The score as a share of the best one, from 0 to 1; None, not 0, if it is unjudged."""
+        """The score as a share of the best one, from 0 to 1; None, not 0, if it is unjudged.
+
+        That of a rubric may be below 0.
+        """
         if self.grade.score is None:
             return None
         return self.grade.score / BEST[self.prediction.template]
@@ -128,4 +143,7 @@ def prediction_row(prediction: Prediction) -> dict[str, Any]:
 
 def graded_row(graded: Graded) -> dict[str, Any]:
     """Convert a graded prediction to a line's object."""
-    return {**prediction_row(graded.prediction), "grade": asdict(graded.grade)}
+    grade = asdict(graded.grade)
+    if not grade["points"]:
+        del grade["points"]
+    return {**prediction_row(graded.prediction), "grade": grade}

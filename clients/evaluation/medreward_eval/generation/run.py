@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from medreward_client.criteria import read_criteria
 from medreward_client.pauses import Pauses
 from medreward_client.terminal import tell
 from medreward_eval.errors import Failed
@@ -205,6 +206,8 @@ def _failure_in(journal: Journal, row: Row, question: Question) -> str | None:
     differing = [key for key in ASKED if row.get(key) != getattr(question, key)]
     if tuple(row.get("options", ())) != question.options:
         differing.append("options")
+    if read_criteria(row.get("criteria")) != question.criteria:
+        differing.append("criteria")
     see_that_same(differing, question, journal)
     if row.get("response") is not None:
         return None
@@ -388,6 +391,7 @@ def _without_response(question: Question, error: Failure | None = None) -> Predi
         response=None,
         template=question.template,
         options=question.options,
+        criteria=question.criteria,
         error=error,
     )
 

@@ -1,23 +1,30 @@
 """Grades for predictions: plainly named options by rule, other answers by the service's judge."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from medreward_client import (
     AsyncRewardClient,
+    ChoiceCriterion,
+    Criterion,
     Item,
     Judged,
     JudgeProvenance,
     MedrewardError,
+    Provenance,
     RequestRefused,
+    Sample,
+    Scored,
     Unjudged,
+    Unscored,
 )
 from medreward_eval.errors import OF_ONE_ITEM, Failed, OtherRun
 from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import lettered, settle_choice
 from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY, QUESTIONS_KEY
 from medreward_eval.records import (
+    Criteria,
     Failure,
     Grade,
     Graded,
@@ -41,6 +48,13 @@ MOST_CHARACTERS: Final = 1_000_000
 """Characters of one answer; the service would refuse a longer one, so it is not sent."""
 DIGITS: Final = 4
 """Digits of a probability: the service promises no more to be reproducible."""
+
+RUBRIC: Final = "rubric"
+"""The template of rubrics, and the service's recipe for them, whose signal has that name, too."""
+SILENT: Final = Sample("", "", criteria=[Criterion("Says something.", 1.0)])
+"""A sample that needs no model: an empty answer earns the least of its rubric."""
+
+T = TypeVar("T")
 
 SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule", "veto": "rule"}
 """Sources of a result that are not the judge's; a cached verdict counts as the judge's."""
@@ -106,13 +120,17 @@ class Grader:
         """
         grades: dict[int, Grade] = {}
         open_: dict[Template, dict[int, Item]] = {}
+        rubrics: dict[int, Sample] = {}
         for place, prediction in enumerate(predictions):
             found = opened(prediction)
             if isinstance(found, Grade):
                 grades[place] = found
+            elif isinstance(found, Sample):
+                rubrics[place] = found
             else:
                 open_.setdefault(prediction.template, {})[place] = found
-        if missing := open_.keys() - self._identity.judges.keys():
+        asked = {*open_, RUBRIC} if rubrics else open_.keys()
+        if missing := asked - self._identity.judges.keys():
             raise OtherRun(
                 f"the service was not asked whether it grades by {', '.join(sorted(missing))}; "
                 "name these templates when the run begins"
@@ -120,37 +138,60 @@ class Grader:
         for template, items in open_.items():
             judged = await self._judge(template, list(items.values()))
             grades.update(zip(items, judged, strict=True))
+        if rubrics:
+            scored = await self._score(list(rubrics.values()))
+            grades.update(zip(rubrics, scored, strict=True))
         return [Graded(one, grades[place]) for place, one in enumerate(predictions)]
 
     async def _judge(self, template: Template, items: Sequence[Item]) -> list[Grade]:
         """Send items to the judge; the client leaves one that the service refuses without a grade."""
-        try:
-            reply = await self._client.judge(
+        reply = await self._reply_to(
+            self._client.judge(
                 items,
                 template=template,
                 votes=self._votes,
                 rules=self._rules,
                 deadline_s=self._deadline_s,
             )
+        )
+        if isinstance(reply, Grade):
+            return [reply] * len(items)
+        self._check(template, reply.provenance)
+        return [grade_of(template, result) for result in reply.results]
+
+    async def _score(self, samples: Sequence[Sample]) -> list[Grade]:
+        """Send answers with a rubric to /reward, which has the arithmetic of rubrics."""
+        reply = await self._reply_to(
+            self._client.reward(samples, recipe=RUBRIC, deadline_s=self._deadline_s)
+        )
+        if isinstance(reply, Grade):
+            return [reply] * len(samples)
+        self._check(RUBRIC, judge_of(reply.provenance))
+        return [grade_of_rubric(result) for result in reply.results]
+
+    async def _reply_to(self, asked: Awaitable[T]) -> T | Grade:
+        """Wait for a reply; a grade without a score if each item is refused by itself."""
+        try:
+            return await asked
         except RequestRefused as refused:
             if refused.status not in OF_ONE_ITEM:
                 raise Failed(f"the service refuses to grade: {refused}") from refused
             # The client raises only if every item of the call is refused by itself.
             trouble = Failure(refused.kind or "refused", "the service refuses this item")
-            return [Grade(None, error=trouble)] * len(items)
+            return Grade(None, error=trouble)
         except MedrewardError as exc:
             raise Failed(
                 f"the service could not be asked: {exc}; what was graded is in the file, "
                 "so run this again"
             ) from exc
-        told = reply.provenance
+
+    def _check(self, template: Template, told: JudgeProvenance) -> None:
         if not self._identity.fits(told, template):
             raise OtherRun(
                 "the service has changed since the run began, so its grades would not compare: "
                 f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
                 "write to a new file, or put the old service back"
             )
-        return [grade_of(template, result) for result in reply.results]
 
 
 async def find_identity(
@@ -171,19 +212,14 @@ async def find_identity(
     told: dict[Template, JudgeProvenance] = {}
     for template in sorted(templates):
         try:
-            reply = await client.judge(
-                [Item("same", "same")],
-                template=template,
-                votes=votes,
-                rules=rules,
-                deadline_s=deadline_s,
+            told[template] = await _provenance_of(
+                client, template, votes=votes, rules=rules, deadline_s=deadline_s
             )
         except MedrewardError as exc:
             raise Failed(
                 f"the service cannot be asked to grade by the template {template!r}: {exc}; see "
                 "that it runs (`medreward serve`), and that the URL is its own"
             ) from exc
-        told[template] = reply.provenance
     return GraderIdentity(
         service=next((one.service for one in told.values()), ""),
         judges={template: one.judge for template, one in told.items()},
@@ -192,8 +228,32 @@ async def find_identity(
     )
 
 
-def opened(prediction: Prediction) -> Grade | Item:
-    """Return a grade if the judge is not needed or cannot help, otherwise the judge's item."""
+async def _provenance_of(
+    client: AsyncRewardClient,
+    template: Template,
+    *,
+    votes: int,
+    rules: bool,
+    deadline_s: float | None,
+) -> JudgeProvenance:
+    """Request the judge of one template."""
+    if template == RUBRIC:
+        scored = await client.reward([SILENT], recipe=RUBRIC, deadline_s=deadline_s)
+        return judge_of(scored.provenance)
+    same = [Item("same", "same")]
+    judged = await client.judge(
+        same, template=template, votes=votes, rules=rules, deadline_s=deadline_s
+    )
+    return judged.provenance
+
+
+def judge_of(told: Provenance) -> JudgeProvenance:
+    """Return the judge of rewards by a rubric; the fingerprint is the recipe's, with its template."""
+    return JudgeProvenance(RUBRIC, told.fingerprint, told.judge, told.service)
+
+
+def opened(prediction: Prediction) -> Grade | Item | Sample:
+    """Return a grade if the judge is not needed or cannot help, otherwise what the judge is asked."""
     if prediction.response is None:
         trouble = prediction.error or Failure("no_response", "the model gave no response")
         return Grade(None, error=trouble)
@@ -201,6 +261,9 @@ def opened(prediction: Prediction) -> Grade | Item:
     if len(answer) > MOST_CHARACTERS:
         told = f"the answer has more than {MOST_CHARACTERS:,} characters"
         return Grade(None, error=Failure("too_long", told))
+    if prediction.template == RUBRIC:
+        question = prediction.question or None
+        return Sample(answer, "", question=question, criteria=prediction.criteria)
     if prediction.template == "equivalence":
         is_right = settle_choice(answer, prediction.reference, prediction.options)
         if is_right is not None:
@@ -220,6 +283,16 @@ def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
     if score is None:
         return Grade(None, error=Failure("bad_reply", "the service gave no score"))
     return Grade(round(score, DIGITS), settled_by, _rounded(result.p_yes), votes)
+
+
+def grade_of_rubric(result: Scored | Unscored) -> Grade:
+    """Convert the service's reward by a rubric, which is not clipped."""
+    points = tuple(one.points for one in result.criteria or ())
+    if isinstance(result, Unscored):
+        error = Failure(result.error.kind, result.error.message, result.error.retryable)
+        return Grade(None, error=error, points=points)
+    source = result.components[RUBRIC].source if RUBRIC in result.components else ""
+    return Grade(round(result.reward, DIGITS), SOURCES.get(source, "judge"), points=points)
 
 
 def grades_header(
@@ -257,6 +330,7 @@ def batches(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
     characters = 0
     for one in predictions:
         size = len(one.response or "") + len(one.question) + len(one.reference)
+        size += sum(map(len, texts_of(one.criteria)))
         if batch and (len(batch) == BATCH_ITEMS or characters + size > BATCH_CHARACTERS):
             yield batch
             batch, characters = [], 0
@@ -264,6 +338,14 @@ def batches(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
         characters += size
     if batch:
         yield batch
+
+
+def texts_of(criteria: Criteria) -> Iterator[str]:
+    """Yield the texts of a rubric."""
+    for line in criteria:
+        yield line.text
+        if isinstance(line, ChoiceCriterion):
+            yield from (choice.text for choice in line.choices)
 
 
 def _rounded(p: float | None) -> float | None:

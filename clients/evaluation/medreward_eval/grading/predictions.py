@@ -2,7 +2,8 @@
 
     {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left lower"}
 
-`task`, `options`, `template` and `error` are optional, and unknown keys are ignored. Files of
+`task`, `options`, `criteria`, `template` and `error` are optional, and unknown keys are ignored. A
+line with `criteria` is graded by them, and needs no reference, unless its template is another. Files of
 MediX-R1's own evaluation, whose references are under `answer`, can be read unchanged.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from medreward_client.criteria import read_criteria
 from medreward_eval.errors import MISTAKES_SHOWN, BadData, Mistakes
 from medreward_eval.grading.choices import right_option
 from medreward_eval.journal import QUESTIONS_KEY, Row, first_rows, headers_of, latest_rows
@@ -116,14 +118,20 @@ def prediction_of(row: Row, reading: Reading) -> Prediction:
         ValueError: it is no valid prediction; the message continues "line 7" and quotes nothing.
     """
     id_ = _id_of(row)
+    task = _text(row, "task") or _task_of(id_, reading)
+    otherwise = "rubric" if row.get("criteria") else "equivalence"
+    template = row.get("template") or reading.template or reading.tasks.get(task, otherwise)
+    if template not in TEMPLATES:
+        raise ValueError(f"has an unknown `template`; choose from {', '.join(TEMPLATES)}")
+    criteria = read_criteria(row.get("criteria")) if template == "rubric" else ()
+    if template == "rubric" and not criteria:
+        raise ValueError("must have a list of criteria in `criteria`")
     reference = row.get("reference", row.get("answer"))
+    if reference is None and criteria:
+        reference = ""
     if not isinstance(reference, str):
         raise ValueError("must have the ground truth as text in `reference`")  # noqa: TRY004 - the line is wrong, not the call
     response = _text(row, "response")
-    task = _text(row, "task") or _task_of(id_, reading)
-    template = row.get("template") or reading.template or reading.tasks.get(task, "equivalence")
-    if template not in TEMPLATES:
-        raise ValueError(f"has an unknown `template`; choose from {', '.join(TEMPLATES)}")
     return Prediction(
         id=id_,
         task=task,
@@ -132,6 +140,7 @@ def prediction_of(row: Row, reading: Reading) -> Prediction:
         response=response,
         template=template,
         options=_options(row),
+        criteria=criteria,
         finish_reason=_text(row, "finish_reason"),
         reasoning=_text(row, "reasoning"),
         error=_trouble(row.get("error")) if response is None else None,

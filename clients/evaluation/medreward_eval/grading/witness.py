@@ -26,7 +26,7 @@ def is_unwitnessed(graded: Graded, answer: str | None = None) -> bool:
     *answer* is the response's graded answer, if the caller has extracted it already.
     """
     grade, prediction = graded.grade, graded.prediction
-    if prediction.template == "report" or grade.settled_by != "judge" or grade.score != 1:
+    if prediction.template != "equivalence" or grade.settled_by != "judge" or grade.score != 1:
         return False
     if answer is None:
         answer = read_answer(prediction.response or "")

@@ -105,8 +105,8 @@ def _evaluated(grades: Path) -> Iterator[dict[str, Any]]:
     for graded in read_graded(grades):
         score = graded.grade.score
         if score is not None:
-            is_report = graded.prediction.template == "report"
+            is_verdict = graded.prediction.template == "equivalence"
             yield {
                 **_answered(graded),
-                "evaluation": {"score": score if is_report else int(score)},
+                "evaluation": {"score": int(score) if is_verdict else score},
             }

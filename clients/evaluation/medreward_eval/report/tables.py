@@ -44,7 +44,7 @@ CSV_COLUMNS: Final = (
     "task", "group", "template", "n", "judged", "unjudged", "accuracy", "low", "high",
     "corrected", "corrected_low", "corrected_high", "by_option", "by_exact", "by_rule", "by_judge",
     "split", "unanswered", "mean_answer_characters", "judged_right", "unwitnessed", "tasks",
-    "of_tasks",
+    "of_tasks", "criteria", "criteria_unanswered",
 )  # fmt: skip
 UNGRADED_ROW: Final = "not graded yet"
 UNASKED_ROW: Final = "not generated yet"
@@ -55,7 +55,11 @@ FEW_UNWITNESSED: Final = 3
 UNWITNESSED_SHARE: Final = 0.2
 """Share of the answers judged right above which a warning is due: fewer true synonyms than this
 share no word with their term."""
-GRADED: Final[Mapping[Template, str]] = {"equivalence": "right or wrong", "report": "0 to 5"}
+GRADED: Final[Mapping[Template, str]] = {
+    "equivalence": "right or wrong",
+    "report": "0 to 5",
+    "rubric": "points of criteria",
+}
 
 
 def score_table(scores: Scores) -> Table:
@@ -206,10 +210,23 @@ def _readings(scores: Scores) -> Iterator[str]:
     )
     if any(score.template == "report" for score in scores.tasks):
         yield "The accuracy of reports is their mean score over the best one, 5."
+    if any(score.template == "rubric" for score in scores.tasks):
+        yield (
+            "The accuracy of rubrics is the mean of points earned over positive points, cut to 0 to "
+            "100 %; single answers may be below 0."
+        )
+    if unanswered := sum(score.criteria_unanswered for score in scores.tasks):
+        yield (
+            f"{unanswered:,} of {sum(score.criteria for score in scores.tasks):,} criteria have no "
+            "verdict, and are left out with their points."
+        )
     if has_corrected(scores):
         yield "Corrected: as if the judge never erred, with what its calibration leaves open."
-        if any(score.template == "report" for score in scores.tasks):
-            yield "A calibration is of verdicts: reports are in the corrected averages as they are."
+        if any(score.template != "equivalence" for score in scores.tasks):
+            yield (
+                "A calibration is of verdicts: reports and rubrics are in the corrected averages as "
+                "they are."
+            )
     elif not scores.judging:
         yield "Without a calibration, accuracies include the judge's own errors."
     if unanswered := sum(score.unanswered for score in scores.tasks):
@@ -433,6 +450,8 @@ def _task_record(score: TaskScore) -> dict[str, object]:
         "mean_answer_characters": round(score.mean_answer_characters, 1),
         "judged_right": score.judged_right,
         "unwitnessed": score.unwitnessed,
+        "criteria": score.criteria,
+        "criteria_unanswered": score.criteria_unanswered,
     }
 
 

@@ -35,7 +35,8 @@ CHANCE: Final = 0.05
 FEWEST_APART: Final = 6
 """With five discordant answers McNemar's p is above `CHANCE` even if all favour one model: 2 x 0.5^5."""
 GRID: Final = 1_000
-"""Differences are grouped by thousandths, each group at its mean: there are at most 2,001."""
+"""Differences are grouped by thousandths, each group at its mean: there are at most 2,001, or 6,001
+of rubrics, which go down to -2."""
 NUMBERS_AT_ONCE: Final = 1_000_000
 """Draws in memory at once: 8 MB."""
 BASIS: Final = ("version", "service", "judges", "templates", "rules", "votes")
@@ -45,7 +46,8 @@ BASIS: Final = ("version", "service", "judges", "templates", "rules", "votes")
 class Pairs(NamedTuple):
     """Credits of two models for the items of a task that both were judged on, in the same order.
 
-    Credits are shares of the best score, from 0 to 1; only 0 or 1 if the task `is_binary`.
+    Credits are shares of the best score, from 0 to 1; only 0 or 1 if the task `is_binary`. Those of
+    rubrics may be below 0.
     """
 
     group: Group
@@ -81,7 +83,7 @@ class Difference:
     second: float
     difference: Estimate
     discordant: Discordant | None
-    """None for reports, which are not right or wrong."""
+    """None for reports and rubrics, which are not right or wrong."""
     tasks: int = 0
     """The number of tasks of an average; 0 for a task."""
     p_adjusted: float | None = None
@@ -186,7 +188,7 @@ def compare(
     Swapping the models changes signs and nothing else.
 
     Raises:
-        ValueError: credits do not pair, or are not from 0 to 1; the message names the task.
+        ValueError: credits do not pair, or are over 1; the message names the task.
     """
     pairs = {task: _checked(task, Pairs(*given)) for task, given in tasks.items()}
     pairs = {task: pair for task, pair in pairs.items() if len(pair.first)}
@@ -243,7 +245,8 @@ def _check_comparable(
 def _digest(graded: Graded) -> int:
     """Return a hash of the question; a number, since a file may hold a million."""
     one = graded.prediction
-    return hash((one.task, one.question, one.reference, one.template, one.options))
+    asked = (one.task, one.question, one.reference, one.template, one.options, one.criteria)
+    return hash(asked)
 
 
 def _checked(task: str, pairs: Pairs) -> Pairs:
@@ -251,8 +254,8 @@ def _checked(task: str, pairs: Pairs) -> Pairs:
         raise ValueError(f"{task}: the models' credits are not of the same items")
     for credits_ in (pairs.first, pairs.second):
         # NaN compares False with everything, so the condition is written for valid credits: NaN fails.
-        if not np.all((credits_ >= 0) & (credits_ <= 1)):
-            raise ValueError(f"{task}: credits must be from 0 to 1; leave out what is unjudged")
+        if not np.all(credits_ <= 1):
+            raise ValueError(f"{task}: credits must be at most 1; leave out what is unjudged")
         if pairs.is_binary and not np.all((credits_ == 0) | (credits_ == 1)):
             raise ValueError(f"{task}: credits of right and wrong answers must be 0 or 1")
     return pairs
@@ -345,7 +348,9 @@ def _bootstrap(
     # The bootstrap's variance is (n - 1) / (n + 1) of the variance of the mean.
     wider = np.sqrt((items + 1) / (items - 1))
     wider *= stdtrit(items - 1, TAILS[1]) / NormalDist().inv_cdf(TAILS[1])
-    widened: Floats = np.clip(mean + wider * (drawn - mean), -1, 1)
+    # No mean is beyond the differences that are possible: rubrics go below 0.
+    lowest, highest = min(-1.0, values.min()), max(1.0, values.max())
+    widened: Floats = np.clip(mean + wider * (drawn - mean), lowest, highest)
     return widened
 
 

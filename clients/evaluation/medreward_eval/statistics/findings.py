@@ -33,9 +33,10 @@ class Kind(NamedTuple):
 
 
 def is_low(graded: Graded) -> bool:
-    """Return True if a report's score is `LOW_REPORT` or less."""
+    """Return True if a report's score is `LOW_REPORT` or less, or a rubric's 0 or less."""
     score = graded.grade.score
-    return graded.prediction.template == "report" and score is not None and score <= LOW_REPORT
+    lowest = {"report": LOW_REPORT, "rubric": 0.0}.get(graded.prediction.template)
+    return score is not None and lowest is not None and score <= lowest
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -44,7 +45,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda graded: graded.prediction.template == "equivalence" and graded.grade.score == 0,
     ),
     "split": Kind("split votes", lambda graded: graded.grade.is_split),
-    "low": Kind(f"report of {LOW_REPORT:g} or less", is_low),
+    "low": Kind(f"report of {LOW_REPORT:g} or less, rubric of 0 or less", is_low),
     "unwitnessed": Kind("right by the judge alone", is_unwitnessed),
     "unjudged": Kind("unjudged", lambda graded: graded.grade.score is None),
 }
@@ -115,6 +116,7 @@ class Findings:
             ("question", shown(prediction.question, LONGEST_TEXT)),
             ("reference", shown(prediction.reference, LONGEST_TEXT)),
         ]
+        texts += [("criterion", shown(line.text, LONGEST_TEXT)) for line in prediction.criteria]
         if prediction.response is not None:
             texts.append(("answer", shown(answer, LONGEST_TEXT)))
         return texts, "" if answer == response else shown(response, LONGEST_RESPONSE)
@@ -125,7 +127,7 @@ def outcome(graded: Graded) -> str:
     grade, template = graded.grade, graded.prediction.template
     if grade.score is None:
         return "unjudged"
-    if template == "report":
+    if template != "equivalence":
         return f"{grade.score:.3g} of {BEST[template]:g}"
     return "right" if grade.score else "wrong"
 
@@ -137,6 +139,7 @@ def grade_facts(grade: Grade) -> list[tuple[str, str]]:
         "settled by": SETTLED[grade.settled_by] if grade.settled_by else "",
         "P(YES)": "" if grade.p_yes is None else f"{grade.p_yes:.3f}",
         "votes": "; ".join(map(_vote, grade.votes)),
+        "points": "; ".join("no verdict" if one is None else f"{one:g}" for one in grade.points),
         "why unjudged": visible(f"{error.kind}: {error.message}") if error else "",
     }
     return [(name, value) for name, value in told.items() if value]

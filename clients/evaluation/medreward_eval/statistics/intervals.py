@@ -87,11 +87,12 @@ def wilson(hits: float, trials: int) -> Interval:
 
 
 def mean_interval(trials: int, total: float, squares: float) -> Interval:
-    """Return Student's interval of a mean of shares, each from 0 to 1.
+    """Return Student's interval of a mean of shares, cut to 0 to 1.
 
-    *total* and *squares* are the sums of the shares and of their squares. Shares that are all equal,
-    or a single one, give no variance. They get Wilson's interval, as if each were a right or a wrong
-    answer: no shares with that mean can vary more.
+    Each share is from 0 to 1, or of a rubric and perhaps below 0. *total* and *squares* are the sums
+    of the shares and of their squares. Shares that are all equal, or a single one, give no variance.
+    They get Wilson's interval, as if each were a right or a wrong answer: no shares from 0 to 1 with
+    that mean can vary more.
 
     Raises:
         ValueError: *trials* is 0.
@@ -104,7 +105,8 @@ def mean_interval(trials: int, total: float, squares: float) -> Interval:
     if trials == 1 or spread <= 1e-12 * trials:
         return wilson(min(max(total, 0.0), trials), trials)
     margin = float(stdtrit(trials - 1, TAILS[1])) * math.sqrt(spread / (trials - 1) / trials)
-    return Interval(max(0.0, mean - margin), min(1.0, mean + margin))
+    low, high = (min(1.0, max(0.0, bound)) for bound in (mean - margin, mean + margin))
+    return Interval(low, high)
 
 
 def macro(parts: Sequence[Estimate]) -> Estimate:

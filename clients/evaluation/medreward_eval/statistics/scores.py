@@ -49,7 +49,10 @@ class TaskScore:
     unjudged: Mapping[str, int]
     """Unjudged items by the kind of their error."""
     accuracy: Estimate | None
-    """The accuracy with Wilson's interval, or Student's for reports."""
+    """The accuracy with Wilson's interval, or Student's for reports and rubrics.
+
+    That of rubrics is the mean of the scores, cut to 0 to 1.
+    """
     corrected: Estimate | None
     """The accuracy by Rogan and Gladen's estimator; its interval includes the calibration's error."""
     settled_by: Mapping[SettledBy, int]
@@ -66,6 +69,10 @@ class TaskScore:
     """Those of `judged_right` without a word or number of their reference."""
     unnamed: int = 0
     """Items graded by the judge whose reference names none of their options plainly."""
+    criteria: int = 0
+    """Criteria of the rubrics of judged items, as far as the judge was asked."""
+    criteria_unanswered: int = 0
+    """Those of `criteria` without a verdict, which are left out with their points."""
     is_beyond_calibration: bool = False
     """True if the judge's verdicts contradict its calibration, which is then of other answers."""
 

@@ -50,7 +50,7 @@ class Sums:
     """Running counts of a task."""
 
     template: Template = "equivalence"
-    """`report` if any line is a report: the accuracy is then a mean of shares."""
+    """That of a report or rubric, if any line is one: the accuracy is then a mean of shares."""
     judged: int = 0
     credit: float = 0.0
     squares: float = 0.0
@@ -64,6 +64,8 @@ class Sums:
     unwitnessed: int = 0
     unnamed: int = 0
     characters: int = 0
+    criteria: int = 0
+    criteria_unanswered: int = 0
     by_family: dict[str, Counter[bool]] = field(default_factory=dict)
     """Numbers of YES and NO verdicts of the judge, by the calibration's family."""
     uncorrectable: int = 0
@@ -72,8 +74,8 @@ class Sums:
     def add(self, graded: Graded, errors: JudgeErrors | None) -> None:
         """Count a graded prediction."""
         credit, grade = graded.credit, graded.grade
-        if graded.prediction.template == "report":
-            self.template = "report"
+        if graded.prediction.template != "equivalence":
+            self.template = graded.prediction.template
         if credit is None:
             self.unjudged["unknown" if grade.error is None else grade.error.kind] += 1
             return
@@ -82,6 +84,8 @@ class Sums:
         self.credit += credit
         self.squares += credit * credit
         self.characters += len(answer)
+        self.criteria += len(grade.points)
+        self.criteria_unanswered += grade.points.count(None)
         self.unanswered += not answer
         self.cut_off += is_cut_off(graded.prediction.finish_reason)
         self.split += grade.is_split
@@ -112,21 +116,22 @@ class Sums:
         if not self.judged:
             return None
         interval = (
-            mean_interval(self.judged, self.credit, self.squares)
-            if self.template == "report"
-            else wilson(round(self.credit), self.judged)
+            wilson(round(self.credit), self.judged)
+            if self.template == "equivalence"
+            else mean_interval(self.judged, self.credit, self.squares)
         )
-        return Estimate(self.credit / self.judged, interval)
+        # Rubrics may go below 0: HealthBench clips the mean of a benchmark, and no single answer.
+        return Estimate(min(1.0, max(0.0, self.credit / self.judged)), interval)
 
     def correction(self, errors: JudgeErrors) -> Correction:
-        """Build the correction; reports, which no calibration is of, enter an average as they are."""
+        """Build the correction; only verdicts have a calibration, and the others stay as they are."""
         strata = tuple(
             Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
         )
         is_beyond = any(map(contradicts, strata))
-        if self.template == "report":
-            return Correction((self.credit, self.judged, ()), is_beyond)
+        if self.template != "equivalence":
+            return Correction((max(0.0, self.credit), self.judged, ()), is_beyond)
         if self.uncorrectable or is_beyond:
             return Correction(None, is_beyond)
         settled = self.judged - self.settled_by["judge"]
@@ -184,7 +189,8 @@ def read_graded(path: Path) -> Iterator[Graded]:
             told = row["grade"]
             error = None if told["error"] is None else Failure(**told["error"])
             votes = tuple(Vote(**vote) for vote in told["votes"])
-            grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
+            points = tuple(told.get("points", ()))
+            grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error, points)
             graded = Graded(prediction_of(row, Reading({})), grade)
         except (KeyError, TypeError, ValueError):
             id_ = row.get("id")
@@ -205,15 +211,17 @@ def _task_score(
         judged=task.judged,
         unjudged=dict(task.unjudged),
         accuracy=task.accuracy,
-        corrected=None if task.template == "report" else _corrected([correction]),
+        corrected=_corrected([correction]) if task.template == "equivalence" else None,
         settled_by=dict(task.settled_by),
         split=task.split,
         unanswered=task.unanswered,
         cut_off=task.cut_off,
         mean_answer_characters=task.characters / max(1, task.judged),
-        judged_right=0 if task.template == "report" else task.judged_right,
+        judged_right=task.judged_right if task.template == "equivalence" else 0,
         unwitnessed=task.unwitnessed,
         unnamed=task.unnamed,
+        criteria=task.criteria,
+        criteria_unanswered=task.criteria_unanswered,
         is_beyond_calibration=correction is not None and correction.is_beyond,
     )
 

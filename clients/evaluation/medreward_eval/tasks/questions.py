@@ -9,9 +9,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Final
 
+from medreward_client.criteria import read_criteria
 from medreward_eval.errors import BadData, Mistakes
 from medreward_eval.grading.choices import MAX_OPTIONS, right_option
-from medreward_eval.records import Failure, Question
+from medreward_eval.records import Criteria, Failure, Question
 from medreward_eval.tasks.datasets import Row, Rows, needs_of, open_rows
 from medreward_eval.tasks.images import ImageFiles, read_image
 from medreward_eval.tasks.tasks import Task
@@ -113,6 +114,7 @@ def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Questio
         reference=_reference(task, row, options),
         template=task.template,
         options=shown,
+        criteria=_criteria(task, row),
         image=image,
         trouble=trouble,
     )
@@ -190,12 +192,23 @@ def _asked(task: Task, row: Row) -> str:
 def _reference(task: Task, row: Row, options: Sequence[str]) -> str:
     if task.answer_index_column is not None:
         return _option_at(row, task.answer_index_column, options)
+    if not task.answer_column:
+        return ""
     first, *others = task.answer_column
     answer = _text(row, first)
     if options:
         answer = _option_named(answer, options, first)
     explained = [_text(row, column) for column in others if not _is_empty(_value(row, column))]
     return "\n".join([answer, *explained])
+
+
+def _criteria(task: Task, row: Row) -> Criteria:
+    if task.criteria_column is None:
+        return ()
+    criteria = read_criteria(_value(row, task.criteria_column))
+    if not criteria:
+        raise ValueError(f"has no criteria in `{task.criteria_column}`")
+    return criteria
 
 
 def _option_named(answer: str, options: Sequence[str], column: str) -> str:

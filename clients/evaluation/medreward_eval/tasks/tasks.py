@@ -36,6 +36,8 @@ OTHER_NAMES: Final[Mapping[str, str]] = {
     "answer": "answer_column",
     "reference": "answer_column",
     "options": "choices",
+    "criteria": "criteria_column",
+    "rubrics": "criteria_column",
 }
 """Other names of keys, in MediX-R1 and elsewhere; further ones are guessed by their spelling."""
 WORDS: Final[Mapping[str, str]] = {
@@ -77,6 +79,7 @@ class Entry(BaseModel):
     choices: Columns = ()
     answer_column: Columns = ()
     answer_index_column: Word | None = None
+    criteria_column: Word | None = None
     image_column: Word | None = None
     image_zip: Word | None = None
     image_folder: str = ""
@@ -89,6 +92,10 @@ class Entry(BaseModel):
             raise ValueError("needs question_column or instruction")
         if self.choices and self.choices_column:
             raise ValueError("has choices and choices_column; give one of them")
+        if (self.template == "rubric") != (self.criteria_column is not None):
+            raise ValueError("needs template: rubric and criteria_column together")
+        if self.template == "rubric" and not (self.answer_column or self.answer_index_column):
+            return self
         if bool(self.answer_column) == (self.answer_index_column is not None):
             raise ValueError("needs either answer_column or answer_index_column")
         if self.answer_index_column and not (self.choices or self.choices_column):
@@ -112,13 +119,14 @@ class Task(Entry):
     @property
     def required_columns(self) -> tuple[str, ...]:
         """The columns that every row must have."""
-        index, image = self.answer_index_column, self.image_column
+        index, image, rubric = self.answer_index_column, self.image_column, self.criteria_column
         columns = (
             *self.only,
             *self.question_column,
             *self.choices_column,
             *self.answer_column,
             *([index] if index else []),
+            *([rubric] if rubric else []),
             *([image] if image and self.group == "vlm" else []),
         )
         return tuple(dict.fromkeys(columns))
