@@ -139,7 +139,7 @@ CRITERIA: list[client.Criterion | client.ChoiceCriterion] = [
 async def test_a_rubric_arrives_typed() -> None:
     """Criteria with points and with choices go out; range and results of the criteria come back."""
     settings = Settings(judge="scripted", embedder="hashed")
-    app = create_app(settings, judge=ScriptedJudge(default=YES))
+    app = create_app(settings, judge=ScriptedJudge(default="YES"))
     samples = [
         client.Sample("Left lower lobe", "", id="judged", criteria=CRITERIA),
         client.Sample("Left lower lobe", "", id="refused"),
@@ -156,7 +156,7 @@ async def test_a_rubric_arrives_typed() -> None:
     assert isinstance(judged, client.Scored)
     assert (judged.reward, judged.unanswered) == (1.0, 0)
     assert judged.criteria == (
-        client.CriterionResult("YES", None, 3.0, 0.75, "judge", None),
+        client.CriterionResult("YES", None, 3.0, 1.0, "judge", None),
         client.CriterionResult(None, 1, 1.0, None, "judge", None),
     )
     assert isinstance(refused, client.Unscored)
