@@ -52,6 +52,16 @@ def test_several_get_lists(service: ToldService, reward_func: RewardFunc) -> Non
     assert reply["extra_logs"]["scored"] == [1.0, 1.0]
 
 
+def test_scores_are_mapped_to_the_unit_range(service: ToldService, reward_func: RewardFunc) -> None:
+    """OpenRLHF filters groups by them; the rewards that it trains on stay as they are."""
+    service.range = (-1.0, 1.0)
+
+    one, both = reward_func(*asked(WRONG)), reward_func(*asked(RIGHT, WRONG))
+
+    assert (one["rewards"], one["scores"]) == (0.145, pytest.approx(0.5725))
+    assert both["scores"] == [1.0, pytest.approx(0.5725)]
+
+
 def test_the_logs_have_the_same_names_for_every_sample(
     service: ToldService, reward_func: RewardFunc
 ) -> None:

@@ -80,6 +80,8 @@ class Outcome:
     reward: float | None
     components: dict[str, float]
     error: Problem | None
+    bounds: tuple[float, float] = UNIT
+    """The recipe's least and greatest reward."""
 
     @property
     def scored(self) -> bool:
@@ -94,6 +96,14 @@ class Outcome:
             counts = {problem.kind: 1}
             raise NoReward(f"no reward: {problem.kind}: {problem.message}", counts=counts)
         return self.reward
+
+    @property
+    def unit_number(self) -> float:
+        """The number, mapped from the recipe's range to 0..1; raises NoReward as `number` does."""
+        low, high = self.bounds
+        if self.bounds == UNIT:
+            return self.number
+        return (self.number - low) / (high - low) if high > low else 0.0
 
 
 class Origin:
@@ -209,6 +219,7 @@ class Scorer:
                 reward,
                 {name: part.value for name, part in result.components.items()},
                 result.error if isinstance(result, Unscored) else None,
+                self._range or UNIT,
             )
             for reward, result in zip(rewards, results, strict=True)
         ]

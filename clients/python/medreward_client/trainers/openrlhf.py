@@ -27,6 +27,7 @@ def reward_func(
 ) -> dict[str, Any]:
     """Score decoded queries: `rewards`, `scores` and `extra_logs`, plain numbers for one query.
 
+    `scores` are the rewards mapped from the recipe's range to 0..1, which OpenRLHF filters groups by.
     In the logs `scored` is 1 if the reward is the service's own, and a missing signal is 0.
 
     Raises:
@@ -37,11 +38,12 @@ def reward_func(
     samples = [_read(*parts) for parts in zip(queries, prompts, labels, strict=True)]
     outcomes = scorer(**options).score_blocking(samples, ungrouped=one_by_one("OpenRLHF"))
     rewards = [outcome.number for outcome in outcomes]
+    scores = [outcome.unit_number for outcome in outcomes]
     logs = [NOT_HAD | figures_of(outcome) for outcome in outcomes]
     if len(samples) == 1:
-        return {"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]}
+        return {"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]}
     columns = {name: [log[name] for log in logs] for name in NOT_HAD}
-    return {"rewards": rewards, "scores": rewards, "extra_logs": columns}
+    return {"rewards": rewards, "scores": scores, "extra_logs": columns}
 
 
 def _read(query: str, prompt: str, label: object) -> Sample:
