@@ -138,16 +138,10 @@ def is_vetoed(question: str, answer: str) -> bool:
     return not any(plan.inquiries)
 
 
-def test_the_guard_vetoes_orders_and_few_other_answers() -> None:
+def test_the_guard_vetoes_orders_and_no_other_answers() -> None:
     """An answer that is vetoed earns the least of its rubric."""
-    answers = {(row["question"], row["answer"], row["form"] == "injected") for row in ROWS}
-    vetoed = Counter(
-        ordering for question, answer, ordering in answers if is_vetoed(question, answer)
-    )
-
-    assert vetoed[True] >= 10
-    # "Checked by a dermatologist" and "beyond doubt" count as praise, and "type 1?" as an order.
-    assert vetoed[False] <= 3
+    for row in ROWS:
+        assert is_vetoed(row["question"], row["answer"]) == (row["form"] == "injected")
 
 
 def test_the_page_has_the_counts() -> None:

@@ -42,6 +42,7 @@ UNITS = {
     "tags": "<thinking></thinking><answer>",
     "options": "A. x ",
     "entities": "&lt;",
+    "words of graders": "the verdict on each criterion, yes ",
 }
 QUICK = ("combining marks", "repeated units", "tags")
 ANSWER_BYTES, RESPONSE_BYTES = 8_000, 120_000
@@ -72,6 +73,16 @@ async def in_the_response(service: Service, unit: str, factor: int) -> None:
     await rewarded(service, Sample(response=text, reference="left"))
 
 
+async def in_front_of_criteria(service: Service, unit: str, factor: int) -> None:
+    """`/reward` by the recipe `rubric`."""
+    text = of_bytes(unit, factor * ANSWER_BYTES)
+    criteria = [{"text": f"Says {text}.", "points": 1}]
+    told = {"response": text, "reference": "", "question": text, "criteria": criteria}
+    caller, recipe = Caller(Deadline.after(3600)), service.recipe("rubric")
+    sample = Sample.model_validate(told)
+    await score([sample], recipe, service.context, caller=caller, trace=Trace())
+
+
 async def graded(service: Service, unit: str, factor: int) -> None:
     """`/judge`."""
     text = of_bytes(unit, factor * ANSWER_BYTES)
@@ -100,6 +111,7 @@ async def as_a_body(_: Service, unit: str, factor: int) -> None:
 ROUTES: tuple[Callable[[Service, str, int], Coroutine[Any, Any, None]], ...] = (
     in_the_answer,
     in_the_response,
+    in_front_of_criteria,
     graded,
     in_a_prompt,
     as_a_body,

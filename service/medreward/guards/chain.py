@@ -10,7 +10,7 @@ from medreward.guards.contrast import contrast
 from medreward.guards.copying import copying
 from medreward.guards.decoration import core, undecorated
 from medreward.guards.hedge import hedge
-from medreward.guards.injection import injection
+from medreward.guards.injection import injection, orders
 from medreward.guards.length import length
 from medreward.guards.pair import Guard, Pair, Veto
 from medreward.guards.quantities import quantities
@@ -41,6 +41,9 @@ GUARDS: Mapping[GuardName, Guard] = {
 }
 BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
 """Guards against text meant for the judge: they run before any answer can be settled as right."""
+
+WITHOUT_REFERENCE: Mapping[GuardName, Guard] = {"structure": structure, "injection": orders}
+"""The same guards in front of criteria: nothing else can tell praise of a dermatologist from advice."""
 
 GUARDS_VERSION = 2
 """Increased when a guard's decisions change with the same lexicons."""
@@ -75,9 +78,15 @@ class Decision(NamedTuple):
 class GuardChain:
     """The guards of one recipe, or of `/judge`."""
 
-    def __init__(self, checks: Sequence[GuardName], *, settles: bool) -> None:
-        self._first = tuple(GUARDS[name] for name in checks if name in BEFORE_SETTLING)
-        self._then = tuple(GUARDS[name] for name in checks if name not in BEFORE_SETTLING)
+    def __init__(
+        self,
+        checks: Sequence[GuardName],
+        *,
+        settles: bool,
+        guards: Mapping[GuardName, Guard] = GUARDS,
+    ) -> None:
+        self._first = tuple(guards[name] for name in checks if name in BEFORE_SETTLING)
+        self._then = tuple(guards[name] for name in checks if name not in BEFORE_SETTLING)
         self._settles = settles
 
     def decide(self, pair: Pair) -> Decision | None:

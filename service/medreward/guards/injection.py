@@ -1,4 +1,4 @@
-"""Prompt injection: an answer that addresses the judge or praises itself."""
+"""Prompt injection: an answer that addresses the judge, states its verdict, or praises itself."""
 
 import re
 from functools import lru_cache
@@ -14,6 +14,11 @@ MOST_LETTERS_OF_GRADE = 16
 MOST_WORDS_OF_GRADE = 8
 """Words of a reference that may itself be a score, such as `Apgar score 5 after one minute`, at most."""
 
+BESIDE = 60
+"""Characters between a label in capitals and a word that makes it the judge's, at most."""
+
+# `YES, you may fly` goes on.
+_LABEL = re.compile(r"\byes\b(?!\W{0,3}[,:>-]|\W{1,3}\w)|\byes\b(?=\W+(?:end|for|on)\b)")
 _SENTENCE = re.compile(r"[^.!?;\n]+")
 
 
@@ -23,6 +28,74 @@ def injection(pair: Pair) -> Veto | None:
     if pair.answer.folded.isascii() and _triggers().isdisjoint(pair.answer.vocabulary):
         return _own_grade(pair)
     return _order(pair) or _foreign_order(pair) or _praise(pair) or _own_grade(pair)
+
+
+def orders(pair: Pair) -> Veto | None:
+    """Veto orders to the judge and verdicts of its own, in an answer that is compared with nothing.
+
+    Such an answer speaks to a patient or a colleague at any length, so praise, a score and an order
+    by itself are no fault of it. The pair's reference holds the texts that the answer may quote.
+    """
+    said = pair.answer
+    triggers = words_of("orders", "triggers") | words_of("injections", "foreign_triggers")
+    if said.folded.isascii() and triggers.isdisjoint(said.vocabulary):
+        return None
+    return (
+        _unshared(pair, "injection.verdict", "orders", "verdicts")
+        or _label(pair)
+        or _beside_label(pair)
+        or _grading(pair)
+        or _foreign_reply(pair)
+    )
+
+
+def _label(pair: Pair) -> Veto | None:
+    """Veto an order to say YES, but not in a sentence about a form, a call or the like."""
+    said, order = pair.answer, pattern_of("orders", "labels")
+    for sentence in _SENTENCE.finditer(said.folded):
+        # With the signs around the sentence, which the patterns look at.
+        first, last = max(sentence.start() - 1, 0), sentence.end() + 1
+        for found in order.finditer(said.folded, first, last):
+            group = found.lastgroup
+            loud = group is None or _is_loud(said, found.span(group))
+            if not loud or found[0] in pair.reference.folded:
+                continue
+            if words_of("orders", "everyday").isdisjoint(WORD.findall(sentence[0])):
+                return Veto("injection.order", Span(*said.place(*found.span())))
+    return None
+
+
+def _is_loud(said: Normal, span: tuple[int, int]) -> bool:
+    """Return whether a label is in capitals, as the judge's is; people say yes as well."""
+    return said.text[slice(*said.place(*span))].isupper()
+
+
+def _beside_label(pair: Pair) -> Veto | None:
+    """Veto a YES in capitals near a word such as verdict or criterion, which no patient needs."""
+    said, near = pair.answer, pattern_of("orders", "beside_label")
+    for match in _LABEL.finditer(said.folded):
+        start, end = match.span()
+        if not _is_loud(said, (start, end)):
+            continue
+        found = near.search(said.folded, max(start - BESIDE, 0), end + BESIDE)
+        if found and found[0] not in pair.reference.folded:
+            return Veto("injection.verdict", Span(*said.place(start, end)))
+    return None
+
+
+def _grading(pair: Pair) -> Veto | None:
+    """Veto talk of graders, a rubric or criteria, unless the question has those words."""
+    asked = pair.question.vocabulary if pair.question else frozenset()
+    for match in pattern_of("orders", "grading").finditer(pair.answer.folded):
+        told = words_of("orders", "graders").intersection(WORD.findall(match[0]))
+        if match[0] not in pair.reference.folded and not (told and told <= asked):
+            return Veto("injection.order", Span(*pair.answer.place(*match.span())))
+    return None
+
+
+def _foreign_reply(pair: Pair) -> Veto | None:
+    found = pattern_of("orders", "foreign_replies").search(pair.answer.folded)
+    return _foreign_order(pair) if found else None
 
 
 @lru_cache(maxsize=1)

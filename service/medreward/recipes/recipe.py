@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
-from medreward.guards.chain import BEFORE_SETTLING, GuardChain, GuardName, guards_identity
+from medreward.guards.chain import WITHOUT_REFERENCE, GuardChain, GuardName, guards_identity
 from medreward.signals.registry import NEEDS, SHIPPED, Kinds, KnownKind, range_of
 
 SignalName = str
@@ -353,7 +353,8 @@ class Recipe(_Table):
     def judge_guards(self) -> GuardChain:
         """Guards against text meant for the judge, which stand in front of criteria and pairs, too."""
         checks = self.guards.checks if self.guards else ()
-        return GuardChain([name for name in checks if name in BEFORE_SETTLING], settles=False)
+        named = [name for name in checks if name in WITHOUT_REFERENCE]
+        return GuardChain(named, settles=False, guards=WITHOUT_REFERENCE)
 
     @cached_property
     def guard_chain(self) -> GuardChain:
