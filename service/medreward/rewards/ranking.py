@@ -10,6 +10,7 @@ Equal answers are one answer here, which several members gave. Answers are numbe
 digest, so neither the order of the members nor the replica changes what is compared.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -423,13 +424,24 @@ def _with_long_ones(
 
     Otherwise a policy would write past the context what loses. If none fits, the question or the
     reference may be the cause.
+
+    The longer answer is the one with more such pairs, since the judge counts tokens: of two answers,
+    the one of more bytes may have fewer tokens. Bytes decide if both have as many.
     """
+    too_long = [
+        pair
+        for pair, outcome in outcomes.items()
+        if isinstance(outcome, Problem) and outcome.kind is ProblemKind.TOO_LONG
+    ]
     if not any(isinstance(outcome, float) for outcome in outcomes.values()):
         return dict(outcomes)
-    sizes = [len(answer.encode("utf-8", "surrogatepass")) for answer in answers]
-    return {
-        (one, other): 0.5 + ((sizes[one] < sizes[other]) - (sizes[one] > sizes[other])) / 2
-        if isinstance(outcome, Problem) and outcome.kind is ProblemKind.TOO_LONG
-        else outcome
-        for (one, other), outcome in outcomes.items()
+    counts = Counter(chain.from_iterable(too_long))
+    sizes = {
+        answer: (count, len(answers[answer].encode("utf-8", "surrogatepass")))
+        for answer, count in counts.items()
     }
+    lost = {
+        (one, other): 0.5 + ((sizes[one] < sizes[other]) - (sizes[one] > sizes[other])) / 2
+        for one, other in too_long
+    }
+    return {**outcomes, **lost}

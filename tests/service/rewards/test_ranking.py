@@ -379,6 +379,26 @@ def test_the_longer_answer_loses_a_pair_that_exceeds_the_judges_context() -> Non
     assert values(none) == [PAST_CONTEXT, PAST_CONTEXT]
 
 
+def test_an_answer_of_few_bytes_and_many_tokens_is_a_long_one() -> None:
+    """It exceeds the context beside each rival, and they do beside it alone; so it wins none of them."""
+    rivals = ("one rival", "other rival", "third rival")
+    said: dict[tuple[str, str], Said] = {}
+    for rival in rivals:
+        said |= {("dense", rival): PAST_CONTEXT, (rival, "dense"): PAST_CONTEXT}
+
+    result = ranked(group("dense", *rivals), said)
+
+    assert values(result) == [0.0, 2 / 3, 2 / 3, 2 / 3]
+
+
+def test_of_two_that_exceed_the_context_as_often_the_one_of_more_bytes_loses() -> None:
+    """They fit beside all others, so nothing else tells their lengths."""
+    both = ("long answer", "longer answer")
+    said = {both: PAST_CONTEXT, both[::-1]: PAST_CONTEXT}
+
+    assert values(ranked(group("a", *both), said)) == [0.5, 0.75, 0.25]
+
+
 def test_a_circle_is_counted() -> None:
     """Three answers of which each is better than the next have the same value."""
     said = {("a", "b"): "YES", ("b", "c"): "YES", ("c", "a"): "YES"}
