@@ -75,6 +75,22 @@ async def test_p_yes_is_mapped_and_the_threshold_set() -> None:
     assert (mapped.threshold, mapped.coverage, mapped.verdict) == (0.6, 0.7, "YES")
 
 
+async def test_what_cannot_be_assessed_is_no_abstention() -> None:
+    """Its label says so; how YES and NO share the rest is no doubt about it."""
+    rubric = TEMPLATES["rubric"]
+    said = Judgement(rubric.labels, (0.05, 0.05, 0.9))
+    judge = calibrated(
+        ScriptedJudge(default=said),
+        entry(template="rubric", template_sha=rubric.sha),
+        abstains=True,
+    )
+
+    (told,) = await judge.decide([ASKED._replace(template=rubric)])
+
+    assert judgement(told).cannot_assess
+    assert judgement(told).verdict == "NO"
+
+
 async def test_what_cannot_be_assessed_keeps_its_share() -> None:
     """The map is of YES against NO, which share the rest anew."""
     rubric = TEMPLATES["rubric"]

@@ -134,6 +134,9 @@ class CalibratedJudge:
         entry = self._entry(inquiry)
         if entry is None or isinstance(answer, Problem) or not is_sound(answer, inquiry):
             return False
+        # What cannot be assessed is told by its label: YES and NO share what is left.
+        if answer.cannot_assess:
+            return False
         return entry.no_below < answer.p_yes <= entry.yes_above
 
     def _settled(self, inquiry: Inquiry, first: Answer, second: Answer | None) -> Answer:
