@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from itertools import permutations
+from itertools import permutations, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +232,35 @@ async def test_the_client_reads_what_was_compared(tmp_path: Path) -> None:
     assert {group.rank for group in reply.groups} == {client.GroupRank(10, 10, 0)}
     assert reply.rewards == (1.0, 0.375, 0.375, 0.375, 0.375) * 103
     assert [isinstance(one, client.Scored) and one.reward for one in singly] == list(reply.rewards)
+
+
+async def test_the_client_takes_alternating_groups_apart_and_refuses_one_that_is_too_large(
+    tmp_path: Path,
+) -> None:
+    """No group is divided: each is sent by itself, and one that does not fit at all is refused."""
+    sizes = {"small": 4, "large": 7, "other": 4}
+    groups = [
+        [client.Sample(f"{name} {n}", "", group=name, group_size=size) for n in range(size)]
+        for name, size in sizes.items()
+    ]
+    mixed = [one for row in zip_longest(*groups) for one in row if one is not None]
+    settings = Settings(
+        judge="scripted", embedder="hashed", max_questions_in_flight=40, **ranked_by(tmp_path)
+    )
+    app = create_app(settings, judge=Taste({"small 0": 1}), embedder=HashedEmbedder())
+    async with over_asgi(app) as http:
+        await http.get("/readyz")
+        async with client.AsyncRewardClient(
+            "http://localhost", transport=httpx.ASGITransport(app)
+        ) as service:
+            reply = await service.reward(mixed)
+
+    told = dict(zip((one.response for one in mixed), reply.results, strict=True))
+    refused = {result.error.kind for result in reply.results if isinstance(result, client.Unscored)}
+    assert refused == {"sample_refused"}
+    assert [told[one.response].status for one in groups[1]] == ["unscored"] * 7
+    assert [one.reward for one in reply.results if isinstance(one, client.Scored)].count(1.0) == 1
+    assert reply.counts.scored == 8
 
 
 async def test_a_client_of_before_reads_a_reply_with_ranks(serve: Serve, tmp_path: Path) -> None:

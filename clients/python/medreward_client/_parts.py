@@ -156,10 +156,11 @@ async def answers_of(
                 route.call([samples[place] for place in places]), gives_up_at
             )
         except (RequestRefused, TryAgain, TypeError) as failure:
-            first = _fitting(failure, len(places))
+            first = _first(failure, route, [samples[place] for place in places])
             if first:
-                first = route.cut([samples[place] for place in places], first)
-                todo += [places[first:], places[:first]]
+                taken = set(first)
+                others = [place for n, place in enumerate(places) if n not in taken]
+                todo += [others, [places[n] for n in first]]
             elif places and is_about_a_sample(failure):
                 refused.update({place: _named(failure, samples[place]) for place in places})
             elif parts and isinstance(failure, TryAgain):
@@ -187,12 +188,18 @@ async def answers_of(
     return Answers(parts, problems | {p: refusal_of(one) for p, one in refused.items()}, refused)
 
 
-def _fitting(failure: Exception, number: int) -> int:
-    """Return how many of the samples to send first; 0 if dividing them is of no use."""
+def _first(failure: Exception, route: Route[S, R], samples: Sequence[S]) -> Sequence[int]:
+    """Return the places of the samples to send first; none if dividing them is of no use."""
     fits = failure.fits if isinstance(failure, RequestRefused | TryAgain) else None
-    if fits is not None and 0 < fits < number:
-        return fits
-    return number // 2 if is_about_a_sample(failure) else 0
+    if fits == 0 and samples:
+        # Not even the first one fits, with its group if groups are compared; the others may.
+        alone = route.together(samples, [0])
+        return alone if len(alone) < len(samples) else ()
+    if fits is not None and 0 < fits < len(samples):
+        return range(route.cut(samples, fits))
+    if is_about_a_sample(failure) and len(samples) > 1:
+        return range(route.cut(samples, len(samples) // 2))
+    return ()
 
 
 def is_about_a_sample(failure: Exception) -> TypeGuard[Refused]:

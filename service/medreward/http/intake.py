@@ -176,9 +176,11 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
     total, most = sum(counts), service.settings.max_questions_in_flight
     if total > most:
         fitting = sum(so_far <= most for so_far in accumulate(counts))
+        told = f"send at most {fitting} at once"
+        if not fitting:
+            told = f"the first, with what it cannot be divided from, asks {counts[0]}"
         raise TooLarge(
-            f"{field}: {len(counts)} of them ask {total} questions, and {most} fit at all; "
-            f"send at most {fitting} at once",
+            f"{field}: {len(counts)} of them ask {total} questions, and {most} fit at all; {told}",
             fits=fitting,
         )
     permit.take(Load(questions=total))

@@ -18,7 +18,7 @@ from medreward.parsing.references import parse_references
 from medreward.parsing.sample import CanRead, ParsedSample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import GROUP_RANK, PREFERENCE, RUBRIC, Recipe, SignalName
-from medreward.rewards.ranking import Compared, RankPlan, plan_ranking, rank_samples
+from medreward.rewards.ranking import Compared, RankPlan, heads, plan_ranking, rank_samples
 from medreward.rewards.rubric import CriterionResult, RubricPlan, Scored, plan_rubric, score_rubric
 from medreward.samples import Limits, Sample
 from medreward.signals.kind import Rollout
@@ -60,18 +60,19 @@ class FurtherSignals:
     def inquiries(self, others: Iterable[Iterable[Inquiry]] = ()) -> Iterator[Iterable[Inquiry]]:
         """Yield the inquiries about each sample, with *others* about it.
 
-        All about the samples of a group are its first sample's: groups are not divided.
+        All about the samples of a group are those of its head: groups are not divided.
         """
         asked = [list(other) for other in others] or [[] for _ in range(self.samples)]
         for mine, plan in zip(asked, self.rubrics, strict=False):
             mine.extend(chain.from_iterable(plan.inquiries))
         if self.ranking is not None:
-            for first, *places in (places for places, _ in self.ranking.groups):
-                for place in places:
-                    asked[first] += asked[place]
+            head = heads((places for places, _ in self.ranking.groups), self.samples)
+            for place, inquiries in enumerate(asked):
+                if head[place] != place:
+                    asked[head[place]] += inquiries
                     asked[place] = []
             for first, inquiries in self.ranking.inquiries().items():
-                asked[first] += inquiries
+                asked[head[first]] += inquiries
         yield from asked
 
     def of_samples(self, judgements: Answers[Inquiry, Judgement]) -> Iterator[Further]:

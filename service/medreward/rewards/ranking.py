@@ -11,7 +11,7 @@ digest, so neither the order of the members nor the replica changes what is comp
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import sha256
@@ -192,20 +192,38 @@ def _not_comparable(group: Group | None) -> Problem | None:
     return _not_whole("group: of one sample; sample at least two") if group.size == 1 else None
 
 
+def heads(groups: Iterable[Sequence[int]], samples: int) -> list[int]:
+    """Return for each sample the first one that it cannot be divided from, itself or before it.
+
+    *groups* are the places of their samples, in order. Groups whose samples alternate are one part,
+    as is a sample between those of a group.
+    """
+    ends = {places[0]: places[-1] for places in groups}
+    found: list[int] = []
+    head, end = 0, -1
+    for place in range(samples):
+        if place > end:
+            head = place
+        end = max(end, ends.get(place, place))
+        found.append(head)
+    return found
+
+
 def counted_by_group(
     samples: Sequence[Sample], counts: Sequence[int], most_pairs: int
 ) -> list[int]:
-    """Add the most questions of each group to the *counts* of its samples, all at its first sample.
+    """Add the most questions of each group to the *counts* of its samples, all at its head.
 
     So whoever divides a request by them divides no group.
     """
-    counted = list(counts)
-    for first, *others in whole_groups(samples)[0]:
-        for place in others:
-            counted[first] += counted[place]
-            counted[place] = 0
-        size = 1 + len(others)
-        counted[first] += 2 * min(size * (size - 1) // 2, most_pairs)
+    groups, _ = whole_groups(samples)
+    head = heads(groups, len(samples))
+    counted = [0] * len(samples)
+    for place, count in enumerate(counts):
+        counted[head[place]] += count
+    for places in groups:
+        size = len(places)
+        counted[head[places[0]]] += 2 * min(size * (size - 1) // 2, most_pairs)
     return counted
 
 

@@ -26,6 +26,7 @@ from medreward.rewards.ranking import (
     Ranked,
     RankPlan,
     counted_by_group,
+    heads,
     intransitive,
     plan_ranking,
     rank_samples,
@@ -480,6 +481,28 @@ def test_questions_are_counted_at_the_first_sample_of_a_group() -> None:
     assert counted_by_group(samples, [1] * 9, 4) == [9, 0, 0, 13, 0, 0, 0, 0, 1]
     plans = [planned(samples, most_pairs=most) for most in (256, 4)]
     assert [list(map(len, plan.inquiries().values())) for plan in plans] == [[6, 20], [6, 8]]
+
+
+def test_groups_that_alternate_are_counted_as_one() -> None:
+    """No place between their first and last samples divides none of them; a sample there stays, too."""
+    one, two = group(*"abc", group="one"), group(*"ab", group="two")
+    single = Sample(response="a", reference="")
+
+    mixed = [one[0], two[0], single, one[1], two[1], one[2], single, single]
+
+    assert heads([[0, 3, 5], [1, 4]], 8) == [0, 0, 0, 0, 0, 0, 6, 7]
+    assert counted_by_group(mixed, [1] * 8, 256) == [6 + 6 + 2, 0, 0, 0, 0, 0, 1, 1]
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=12))
+def test_a_request_is_divided_before_each_head_and_there_alone(names: list[str]) -> None:
+    """Of the groups of which all samples are in the request, in whatever order."""
+    groups = [[n for n, name in enumerate(names) if name == one] for one in dict.fromkeys(names)]
+    found = heads(groups, len(names))
+
+    for cut in range(1, len(names)):
+        divides_none = not set(names[:cut]) & set(names[cut:])
+        assert (found[cut] == cut) == divides_none
 
 
 def test_pairs_are_a_part_of_a_tournament() -> None:
