@@ -311,6 +311,13 @@ async def test_a_batch_that_divides_a_group_is_refused(service: ToldService, pro
     assert service.samples == []
 
 
+@pytest.mark.parametrize("size", [0, -2])
+def test_a_group_of_no_samples_is_refused_at_once(size: int) -> None:
+    """Where the functions are made, and not by the first batch."""
+    with pytest.raises(ValueError, match=f"num_generations={size}: give the trainer's number"):
+        made("http://localhost", num_generations=size)
+
+
 async def test_without_the_size_of_groups_such_a_recipe_is_refused(service: ToldService) -> None:
     """With the option to set; TRL's own channel would leave every sample out, in silence."""
     (func,) = made(service.url)

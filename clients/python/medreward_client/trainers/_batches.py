@@ -35,6 +35,13 @@ class Binding:
     num_generations: int | None = None
     """Size of each group, for recipes that compare groups; None declares none."""
 
+    def __post_init__(self) -> None:
+        """Check the size: a batch cannot be cut into groups of none."""
+        if self.num_generations is not None and self.num_generations < 1:
+            raise ValueError(
+                f"num_generations={self.num_generations}: give the trainer's number of samples a prompt"
+            )
+
 
 _in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
 
