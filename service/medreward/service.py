@@ -29,7 +29,7 @@ from medreward.lifecycle import EventLoopWatchdog, Lifecycle
 from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedMemory
 from medreward.pipeline import ScoringContext
-from medreward.recipes.recipe import Recipe, load_recipes
+from medreward.recipes.recipe import TEMPLATES, Recipe, load_recipes
 from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
 from medreward.signals.own import Bounds, OwnSignals
@@ -311,10 +311,16 @@ class Service:
         return resolver
 
 
+def _about_an_answer(templates: Mapping[str, Template]) -> list[str]:
+    """Return the names of the templates that ask whether one answer is right, by yes or no."""
+    others = TEMPLATES.values()
+    return [name for name, t in templates.items() if t.kind == "verdict" and name not in others]
+
+
 def check_recipes(
     recipes: Mapping[str, Recipe], templates: Mapping[str, Template], *, default: str
 ) -> None:
-    """Check that the default recipe exists, and that every recipe has its template.
+    """Check that the default recipe exists, and that every recipe has a template that fits.
 
     Raises:
         SetupError: naming the setting or the recipe, and the choices.
@@ -327,4 +333,10 @@ def check_recipes(
             raise SetupError(
                 f"recipe {recipe.name!r}: no template {missing[0]!r}; "
                 f"choose from {', '.join(templates)}"
+            )
+        wanted = recipe.judged.get("accuracy_llm")
+        if wanted is not None and wanted not in (known := _about_an_answer(templates)):
+            raise SetupError(
+                f"recipe {recipe.name!r}: the signal accuracy_llm asks whether an answer is right, "
+                f"and the template {wanted!r} does not; choose from {', '.join(known)}"
             )

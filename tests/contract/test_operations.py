@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -302,6 +303,19 @@ def test_a_setting_that_names_nothing_is_refused_at_start(
     """No service starts with a misspelt engine or recipe."""
     with pytest.raises(SetupError, match=re.escape(told)):
         create_app(Settings.model_validate(settings))
+
+
+@pytest.mark.parametrize("template", ["report", "rubric", "preference"])
+def test_a_template_of_other_questions_is_refused_at_start(tmp_path: Path, template: str) -> None:
+    """The signal accuracy_llm is a verdict on one answer, by a reference."""
+    recipe = tmp_path / "odd.toml"
+    recipe.write_text(
+        f'name = "odd"\nversion = 1\ndescription = "d"\ntemplate = "{template}"\ntags = "none"\n'
+        "[signals.accuracy_llm]\nweight = 1.0\n"
+    )
+
+    with pytest.raises(SetupError, match=f"'odd': .*{template}.*choose from equivalence, match"):
+        create_app(Settings(judge="scripted", embedder="hashed", recipes=str(recipe)))
 
 
 async def test_recipes_are_shown_as_they_were_resolved(serve: Serve) -> None:
