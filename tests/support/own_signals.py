@@ -68,3 +68,4 @@ NO_KIND = "brevity"
 WEIGHED = SignalKind(
     type("Weighed", (BaseModel,), {"__annotations__": {"weight": float}}), Nothing, _trouble
 )
+NEEDY = SignalKind(Options, Nothing, _trouble, needs=("groups",))

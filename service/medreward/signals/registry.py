@@ -49,6 +49,9 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
 )
 """What the signals need that are no kind, since they need an engine or the response's markup."""
 
+OF_KINDS: frozenset[Need] = frozenset({"reference", "tags"})
+"""What a kind may need beside the keys of `extra`: a value is computed from the texts of one sample."""
+
 
 class KnownKind(NamedTuple):
     """A kind that recipes may name."""
@@ -105,7 +108,8 @@ def import_kind(path: str) -> SignalKind:
     """Import the kind at `package.module:NAME`.
 
     Raises:
-        TypeError: what stands there is no `SignalKind`, or its options have a key `weight`.
+        TypeError: what stands there is no `SignalKind`, its options have a key `weight`, or its needs are
+            not those of a kind.
     """
     module, _, name = path.partition(":")
     kind = getattr(importlib.import_module(module), name)
@@ -113,6 +117,8 @@ def import_kind(path: str) -> SignalKind:
         raise TypeError(f"{name} is no SignalKind")
     if "weight" in kind.options.model_fields:
         raise TypeError(f"{name}: its options cannot have the key `weight`, which every signal has")
+    if not OF_KINDS.issuperset(kind.needs):
+        raise TypeError(f"{name}: its `needs` are a tuple of some of {', '.join(sorted(OF_KINDS))}")
     return kind
 
 

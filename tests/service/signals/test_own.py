@@ -213,6 +213,7 @@ async def test_a_signal_that_hangs_ends_with_the_deadline_of_the_request(
         (f"balance={MODULE}:NOTHING", "AttributeError"),
         (f"balance={MODULE}:NO_KIND", "NO_KIND is no SignalKind"),
         (f"balance={MODULE}:WEIGHED", "its options cannot have the key `weight`"),
+        (f"balance={MODULE}:NEEDY", "its `needs` are a tuple of some of reference, tags"),
     ],
 )
 def test_a_wrong_entry_is_refused_at_the_start(entry: str, told: str) -> None:
