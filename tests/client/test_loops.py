@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -283,6 +283,7 @@ def test_work_that_is_cancelled_before_its_loop_reaches_it_has_no_coroutine() ->
     run_in_background(partial(work, "later"), 60)
 
     assert made == ["later"]
+    assert wait([cancelled], timeout=60).not_done == set()
 
 
 def test_cancelled_work_ends_where_it_waits() -> None:

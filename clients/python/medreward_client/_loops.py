@@ -70,6 +70,8 @@ def start_in_background(work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]
     def start() -> None:
         # Before its task exists nobody else could cancel it.
         if future.cancelled():
+            # Whoever waits for it is told.
+            future.set_running_or_notify_cancel()
             return
         task = loop.create_task(run())
         task.add_done_callback(lambda _: _give(task, future))
