@@ -42,8 +42,12 @@ GUARDS: Mapping[GuardName, Guard] = {
 BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
 """Guards against text meant for the judge: they run before any answer can be settled as right."""
 
-WITHOUT_REFERENCE: Mapping[GuardName, Guard] = {"structure": structure, "injection": orders}
-"""The same guards in front of criteria: nothing else can tell praise of a dermatologist from advice."""
+WITHOUT_REFERENCE: Mapping[GuardName, Guard] = {"injection": orders}
+"""Guards in front of criteria, where nothing else can tell praise of a dermatologist from advice.
+
+Left out: `structure`, as in front of `/judge`, since a table or a heading `Instructions:` is no fault
+of advice, and the judge's prompt fences it off.
+"""
 
 GUARDS_VERSION = 2
 """Increased when a guard's decisions change with the same lexicons."""
