@@ -48,4 +48,5 @@ def test_problems_of_the_moment_are_retryable_and_those_of_the_sample_are_not() 
         ProblemKind.TOO_LONG,
         ProblemKind.UNREADABLE,
         ProblemKind.SIGNAL_FAILED,
+        ProblemKind.GROUP_NOT_WHOLE,
     }

@@ -49,6 +49,9 @@ Left out: `structure`, as in front of `/judge`, since a table or a heading `Inst
 of advice, and the judge's prompt fences it off.
 """
 
+LEXICONS_WITHOUT_REFERENCE = ("orders.toml",)
+"""Lexicons of these guards alone, so that other recipes keep their fingerprint when one changes."""
+
 GUARDS_VERSION = 2
 """Increased when a guard's decisions change with the same lexicons."""
 
@@ -139,12 +142,22 @@ def _first_veto(guards: Sequence[Guard], pair: Pair) -> Veto | None:
 
 @lru_cache(maxsize=1)
 def guards_identity() -> str:
-    """Return a digest of the guards' version and lexicons."""
+    """Return a digest of the guards' version and lexicons, but for those without a reference alone."""
     digest = hashlib.sha256(str(GUARDS_VERSION).encode())
     folder = resources.files("medreward.guards") / "lexicons"
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".toml"):
+        if entry.name.endswith(".toml") and entry.name not in LEXICONS_WITHOUT_REFERENCE:
             digest.update(entry.name.encode() + entry.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def identity_without_reference() -> str:
+    """Return a digest of what the guards in front of criteria and pairs have of their own."""
+    digest = hashlib.sha256(" ".join(WITHOUT_REFERENCE).encode())
+    folder = resources.files("medreward.guards") / "lexicons"
+    for name in LEXICONS_WITHOUT_REFERENCE:
+        digest.update(name.encode() + (folder / name).read_bytes())
     return digest.hexdigest()
 
 

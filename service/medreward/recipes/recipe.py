@@ -29,7 +29,13 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
-from medreward.guards.chain import WITHOUT_REFERENCE, GuardChain, GuardName, guards_identity
+from medreward.guards.chain import (
+    WITHOUT_REFERENCE,
+    GuardChain,
+    GuardName,
+    guards_identity,
+    identity_without_reference,
+)
 from medreward.signals.registry import NEEDS, SHIPPED, Kinds, KnownKind, range_of
 
 SignalName = str
@@ -397,6 +403,8 @@ class Recipe(_Table):
         parts: list[Any] = [content, template_sha]
         if self.guards is not None:
             parts.append(self.guards.identity)
+            if not TEMPLATES.keys().isdisjoint(self.judged):
+                parts.append(identity_without_reference())
         parts += others
         parts += [[name, *known.identity] for name, (known, _) in self.kind_signals.items()]
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
