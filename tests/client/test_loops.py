@@ -286,6 +286,28 @@ def test_work_that_is_cancelled_before_its_loop_reaches_it_has_no_coroutine() ->
     assert wait([cancelled], timeout=60).not_done == set()
 
 
+def test_a_task_dies_on_its_loop() -> None:
+    """In the main thread Python would drop a Ctrl-C that comes while its weak references are told."""
+    died_in: list[str] = []
+    is_dead = threading.Event()
+
+    def note(_: object) -> None:
+        died_in.append(threading.current_thread().name)
+        is_dead.set()
+
+    async def work() -> "weakref.ref[asyncio.Task[Any]]":
+        task = asyncio.current_task()
+        assert task is not None
+        return weakref.ref(task, note)
+
+    future = start_in_background(work)
+    reference = future.result(timeout=60)
+
+    assert is_dead.wait(timeout=60)
+    assert died_in == ["medreward-client"]
+    assert reference() is None
+
+
 def test_cancelled_work_ends_where_it_waits() -> None:
     """Its coroutine is told, and the loop goes on."""
     is_waiting, is_told = threading.Event(), threading.Event()

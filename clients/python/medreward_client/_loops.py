@@ -74,17 +74,24 @@ def start_in_background(work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]
             future.set_running_or_notify_cancel()
             return
         task = loop.create_task(run())
-        task.add_done_callback(lambda _: _give(task, future))
+        running = {task}
+        task.add_done_callback(lambda ended: _give(ended, future, running))
         # Its own argument, since a future keeps its callbacks: a cycle would keep the error, and
         # with it each frame that it went through.
-        future.add_done_callback(lambda ended: _cancel(task, ended, loop))
+        future.add_done_callback(
+            lambda ended: loop.call_soon_threadsafe(_cancel, running) if ended.cancelled() else None
+        )
 
     loop.call_soon_threadsafe(start)
     return future
 
 
-def _give(task: asyncio.Task[T], future: Future[T]) -> None:
+def _give(task: asyncio.Task[T], future: Future[T], running: set[asyncio.Task[T]]) -> None:
     """Set the outcome of *task* on *future*, unless somebody cancelled it."""
+    # The future refers to this set. So a task dies here, on the loop, and not with its future in the
+    # main thread: callbacks of weak references run then, anyio's among them, and Python drops a
+    # Ctrl-C that comes within one.
+    running.clear()
     # Read in any case: an error that nobody reads is logged by asyncio.
     failure = None if task.cancelled() else task.exception()
     if task.cancelled():
@@ -98,9 +105,9 @@ def _give(task: asyncio.Task[T], future: Future[T]) -> None:
         future.set_exception(failure)
 
 
-def _cancel(task: asyncio.Task[T], future: Future[T], loop: asyncio.AbstractEventLoop) -> None:
-    if future.cancelled() and not task.done():
-        loop.call_soon_threadsafe(task.cancel)
+def _cancel(running: set[asyncio.Task[T]]) -> None:
+    for task in running:
+        task.cancel()
 
 
 def run_in_background(work: Callable[[], Coroutine[Any, Any, T]], longest_s: float) -> T:
