@@ -242,6 +242,27 @@ async def test_a_connection_is_used_again() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_large_body_arrives_whole() -> None:
+    """It is written in parts; its length is told before."""
+    arrived: list[bytes] = []
+
+    async def wire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (length,) = re.findall(rb"content-length: (\d+)", head, re.IGNORECASE)
+        arrived.extend([head, await reader.readexactly(int(length))])
+        writer.write(success(b"{}"))
+
+    body = encoded({"prompt": "lobe " * 500_000})
+    async with reached(wire) as endpoint:
+        await endpoint.send("POST", "completions", body, {})
+
+    head, content = arrived
+    assert content == body
+    assert head.lower().count(b"content-type: application/json") == 1
+    assert b"transfer-encoding" not in head.lower()
+
+
+@pytest.mark.anyio
 async def test_a_compressed_reply_is_read_all_the_same() -> None:
     """A gateway may compress without being asked."""
     reply = success(gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -87,6 +88,11 @@ class Reply:
         return self.content.decode("utf-8", "replace")
 
 
+LARGE_BYTES = 2**20
+"""A larger body is written in parts, between which the event loop serves others; aiohttp warns of one
+that is not."""
+
+
 class AiohttpTransport(AsyncBaseTransport):
     """Sends requests by aiohttp. Its errors are aiohttp's, which `reaching` translates."""
 
@@ -131,10 +137,11 @@ class AiohttpTransport(AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the response with its body unread."""
         timeout_s = request.extensions["timeout"]
+        content = request.content
         response = await self._opened().request(
             request.method,
             str(request.url),
-            data=request.content or None,
+            data=BytesIO(content) if len(content) > LARGE_BYTES else content or None,
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
