@@ -68,6 +68,12 @@ def one_by_one(trainer: str) -> str:
     return f"{trainer} does not pass whole groups; choose another recipe"
 
 
+def to_unit(reward: float, bounds: tuple[float, float]) -> float:
+    """Map a reward from its recipe's range to 0..1; the only value of a range without width is 0."""
+    low, high = bounds
+    return (reward - low) / (high - low) if high > low else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one sample, after `on_unscored` has been applied.
@@ -100,10 +106,7 @@ class Outcome:
     @property
     def unit_number(self) -> float:
         """The number, mapped from the recipe's range to 0..1; raises NoReward as `number` does."""
-        low, high = self.bounds
-        if self.bounds == UNIT:
-            return self.number
-        return (self.number - low) / (high - low) if high > low else 0.0
+        return to_unit(self.number, self.bounds)
 
 
 class Origin:

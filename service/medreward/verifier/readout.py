@@ -146,7 +146,7 @@ def term_pairs(count: int, seed: int) -> list[Pair]:
 
 def inquiries_of(pairs: Sequence[Pair], template: Template, rng: random.Random) -> list[Inquiry]:
     """Put each pair as an inquiry, some in the other views; criteria are asked about in one view."""
-    if CANNOT_ASSESS in template.labels:
+    if labels_of(template).kind == "criterion":
         return [inquiry_of(pair, template) for pair in pairs]
     views = rng.choices(
         [View.AS_WRITTEN, *OTHER_VIEWS],

@@ -6,6 +6,7 @@ from math import nan
 import torch
 from torch import Tensor
 
+from medreward_client.scoring import to_unit
 from medreward_trainer.config.config import Config, FilterGroups
 from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.update.advantages import Groups
@@ -99,5 +100,4 @@ def _value(score: Score, metric: str, of_recipe: tuple[float, float]) -> float |
         return None
     if metric != COMPOSITE:
         return score.components.get(metric)
-    least, most = of_recipe
-    return (score.reward - least) / (most - least) if most > least else 0.0
+    return to_unit(score.reward, of_recipe)
